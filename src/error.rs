@@ -1,0 +1,413 @@
+//! One error for the whole crate, and the one table that maps it to an HTTP status, a gRPC code and a body.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+#[cfg(feature = "postgres")]
+use bb8_postgres::tokio_postgres::error::{DbError, SqlState};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::auth::jwt::TokenError;
+#[cfg(feature = "postgres")]
+use crate::scope::pg::sqlstate;
+
+/// Says why a request was refused or why its transaction failed.
+///
+/// [`kind`](Self::kind) tells failures apart, [`status`](Self::status) and [`grpc_code`](Self::grpc_code) are what the
+/// client is answered. `Display` is for the operator and says one thing; [`source`](StdError::source) has the rest.
+/// It is cheap to clone, and every response that this crate makes from an `Error` carries it in its extensions.
+///
+/// The body of such a response is `{"code","message","details","hint"}`. Below 500 it says what the database said; from
+/// 500 on it says nothing that came from the database.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+    /// Decides between 401 and 403 where the database denied a privilege.
+    token_sent: bool,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Tells the failures of this crate apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is malformed: it has two `Authorization` headers, for example. 400.
+    InvalidRequest,
+    /// The request needs a token and has none. 401.
+    MissingToken,
+    /// The token is not acceptable. 401.
+    InvalidToken,
+    /// The token is valid and names no role, and there is no anonymous role to fall back to. 403.
+    NoRole,
+    /// The token's role is not one that this service may act as. 403.
+    RoleRefused,
+    /// PostgreSQL answered with an error. The status follows its SQLSTATE.
+    Database,
+    /// The driver could not do what was asked: wrong number of rows, a value that does not fit its type. 500.
+    Statement,
+    /// The transaction had failed before it was to be committed: a statement's error was ignored. 500.
+    TransactionAborted,
+    /// The handler's SQL left the transaction or the role that it was given. 500.
+    ScopeLeft,
+    /// The connection was lost during COMMIT: nobody knows whether the transaction was committed. 500.
+    CommitUnknown,
+    /// The connection was lost, and with it the transaction. 503.
+    ConnectionLost,
+    /// No connection to the database could be made, or it did not answer in time. 503.
+    Unavailable,
+    /// All connections of the pool were in use until the deadline. 503.
+    PoolExhausted,
+    /// The pool was closed. 503.
+    PoolClosed,
+    /// The connection was used after its transaction had ended. 500.
+    Finished,
+    /// A layer is missing or stands in the wrong place. 500.
+    MissingLayer,
+}
+
+impl ErrorKind {
+    /// Returns the word that stands for this kind in the `code` member of a response's body.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::MissingToken => "missing_token",
+            Self::InvalidToken => "invalid_token",
+            Self::NoRole => "no_role",
+            Self::RoleRefused => "role_refused",
+            Self::Database => "database_error",
+            Self::Statement => "statement_error",
+            Self::TransactionAborted => "transaction_aborted",
+            Self::ScopeLeft => "scope_left",
+            Self::CommitUnknown => "commit_unknown",
+            Self::ConnectionLost => "connection_lost",
+            Self::Unavailable => "database_unavailable",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::PoolClosed => "pool_closed",
+            Self::Finished => "transaction_finished",
+            Self::MissingLayer => "missing_layer",
+        }
+    }
+}
+
+/// What the client is told: a row of the one table.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) grpc_code: i32,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+}
+
+/// The members of an error response's JSON body.
+#[derive(serde::Serialize)]
+pub(crate) struct Body {
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: Cow<'static, str>,
+    pub(crate) details: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::build(kind, message.into(), None)
+    }
+
+    pub(crate) fn with_source(
+        kind: ErrorKind,
+        message: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::build(kind, message.into(), Some(source.into()))
+    }
+
+    fn build(
+        kind: ErrorKind,
+        message: Cow<'static, str>,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                message,
+                source,
+            }),
+            token_sent: false,
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn token_sent(mut self, token_sent: bool) -> Self {
+        self.token_sent = token_sent;
+        self
+    }
+
+    /// Returns the kind of this error.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`].
+    pub fn token_error(&self) -> Option<TokenError> {
+        self.source_as::<TokenError>().copied()
+    }
+
+    /// Returns the SQLSTATE, where PostgreSQL reported the error.
+    #[cfg(feature = "postgres")]
+    pub fn code(&self) -> Option<&SqlState> {
+        self.as_db_error().map(DbError::code)
+    }
+
+    /// Returns all that PostgreSQL said, where it reported the error.
+    #[cfg(feature = "postgres")]
+    pub fn as_db_error(&self) -> Option<&DbError> {
+        self.source_as::<bb8_postgres::tokio_postgres::Error>()?
+            .as_db_error()
+    }
+
+    /// Returns the HTTP status that stands for this error.
+    pub fn status(&self) -> StatusCode {
+        self.answer().status
+    }
+
+    /// Returns the gRPC status code that stands for this error.
+    pub fn grpc_code(&self) -> i32 {
+        self.answer().grpc_code
+    }
+
+    fn source_as<E: StdError + 'static>(&self) -> Option<&E> {
+        self.inner.source.as_deref()?.downcast_ref()
+    }
+
+    /// The one table from errors to answers.
+    pub(crate) fn answer(&self) -> Answer {
+        use ErrorKind as K;
+        let challenge = |text: &str| {
+            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+        };
+        match self.inner.kind {
+            K::InvalidRequest => self
+                .own_words(StatusCode::BAD_REQUEST, 16)
+                .header(
+                    header::WWW_AUTHENTICATE,
+                    challenge(&format!(
+                        "Bearer error=\"invalid_request\", error_description=\"{}\"",
+                        self.inner.message
+                    )),
+                ),
+            K::MissingToken => self
+                .own_words(StatusCode::UNAUTHORIZED, 16)
+                .header(header::WWW_AUTHENTICATE, challenge("Bearer")),
+            K::InvalidToken => self
+                .own_words(StatusCode::UNAUTHORIZED, 16)
+                .header(
+                    header::WWW_AUTHENTICATE,
+                    challenge(&format!(
+                        "Bearer error=\"invalid_token\", error_description=\"{}\"",
+                        self.inner.message
+                    )),
+                ),
+            K::NoRole | K::RoleRefused => self.own_words(StatusCode::FORBIDDEN, 7),
+            K::Database => self.database_answer(),
+            K::Statement | K::TransactionAborted | K::ScopeLeft | K::Finished | K::MissingLayer => {
+                self.internal()
+            }
+            K::CommitUnknown => self.says(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                2,
+                "the connection to the database was lost while it committed: it is unknown whether the change was stored",
+            ),
+            K::ConnectionLost | K::Unavailable | K::PoolExhausted | K::PoolClosed => {
+                self.unavailable(14)
+            }
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn database_answer(&self) -> Answer {
+        let Some(db) = self.as_db_error() else {
+            return self.internal();
+        };
+        match sqlstate::status(db, self.token_sent) {
+            sqlstate::Status::Ours(StatusCode::SERVICE_UNAVAILABLE) => self.unavailable(
+                sqlstate::grpc_code(db.code(), StatusCode::SERVICE_UNAVAILABLE),
+            ),
+            sqlstate::Status::Ours(status) if status.is_server_error() => {
+                let message = match status {
+                    StatusCode::GATEWAY_TIMEOUT => "the database took too long",
+                    _ => "internal server error",
+                };
+                self.says(status, sqlstate::grpc_code(db.code(), status), message)
+            }
+            sqlstate::Status::Ours(status) => {
+                let answer = Answer {
+                    status,
+                    grpc_code: sqlstate::grpc_code(db.code(), status),
+                    headers: HeaderMap::new(),
+                    body: Body {
+                        code: Cow::Owned(db.code().code().to_owned()),
+                        message: Cow::Owned(db.message().to_owned()),
+                        details: db.detail().map(str::to_owned),
+                        hint: db.hint().map(str::to_owned),
+                    },
+                };
+                if status == StatusCode::UNAUTHORIZED {
+                    answer.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+                } else {
+                    answer
+                }
+            }
+            sqlstate::Status::Raised(answer) => *answer,
+        }
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn database_answer(&self) -> Answer {
+        self.internal()
+    }
+
+    fn own_words(&self, status: StatusCode, grpc_code: i32) -> Answer {
+        self.says(status, grpc_code, self.inner.message.clone())
+    }
+
+    fn internal(&self) -> Answer {
+        self.says(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            13,
+            "internal server error",
+        )
+    }
+
+    fn unavailable(&self, grpc_code: i32) -> Answer {
+        self.says(
+            StatusCode::SERVICE_UNAVAILABLE,
+            grpc_code,
+            "the database cannot serve this request now: try again",
+        )
+        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    fn says(
+        &self,
+        status: StatusCode,
+        grpc_code: i32,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Answer {
+        Answer {
+            status,
+            grpc_code,
+            headers: HeaderMap::new(),
+            body: Body {
+                code: Cow::Borrowed(self.inner.kind.as_str()),
+                message: message.into(),
+                details: None,
+                hint: None,
+            },
+        }
+    }
+
+    /// Tells the operator of a failure that is not the client's: once for each response.
+    pub(crate) fn report(&self, answer: &Answer) {
+        if !answer.status.is_server_error() {
+            return;
+        }
+        #[cfg(feature = "postgres")]
+        if let Some(db) = self.as_db_error() {
+            tracing::error!(
+                kind = self.inner.kind.as_str(),
+                status = answer.status.as_u16(),
+                sqlstate = db.code().code(),
+                cause = sqlstate::operator_text(db),
+                cure = sqlstate::cure(db.code()),
+                "{self}"
+            );
+            return;
+        }
+        tracing::error!(
+            kind = self.inner.kind.as_str(),
+            status = answer.status.as_u16(),
+            cause = self.inner.source.as_deref().map(|source| chain(source)),
+            "{self}"
+        );
+    }
+}
+
+/// An error and its sources, as one line.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+impl Answer {
+    pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(reason: TokenError) -> Self {
+        Self::with_source(ErrorKind::InvalidToken, reason.as_str(), reason)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<bb8_postgres::tokio_postgres::Error> for Error {
+    fn from(error: bb8_postgres::tokio_postgres::Error) -> Self {
+        if error.as_db_error().is_some() {
+            Self::with_source(
+                ErrorKind::Database,
+                "the database refused a statement",
+                error,
+            )
+        } else if sqlstate::is_connection_error(&error) {
+            Self::with_source(
+                ErrorKind::ConnectionLost,
+                "the connection to the database was lost",
+                error,
+            )
+        } else {
+            Self::with_source(
+                ErrorKind::Statement,
+                "a statement could not be sent or its answer not be read",
+                error,
+            )
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("message", &self.inner.message)
+            .field("source", &self.inner.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.inner.source {
+            Some(source) => Some(&**source),
+            None => None,
+        }
+    }
+}

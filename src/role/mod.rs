@@ -1,0 +1,1 @@
+//! What they may be: claims → database role.

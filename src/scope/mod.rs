@@ -1,0 +1,3 @@
+//! What they may do: the transaction that runs as the decided role.
+
+pub(crate) mod pg;

@@ -1,0 +1,3 @@
+//! The PostgreSQL side, without HTTP.
+
+pub(crate) mod sqlstate;

@@ -1,0 +1,233 @@
+//! SQLSTATE → HTTP status and gRPC code.
+//!
+//! The SQL is the service's own, not the client's: a statement that names a missing table is a bug in the service (500),
+//! not a missing resource. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+
+use std::borrow::Cow;
+
+use bb8_postgres::tokio_postgres::{
+    self,
+    error::{DbError, SqlState},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use crate::error::{Answer, Body};
+
+/// What a database error becomes.
+pub(crate) enum Status {
+    /// A status of our choice, with PostgreSQL's own words below 500.
+    Ours(StatusCode),
+    /// A function raised the whole answer: SQLSTATE `PTxyz` or `PGRST`.
+    Raised(Box<Answer>),
+}
+
+/// Response headers that a function may set by raising `PGRST`.
+const RAISED_HEADERS: [&str; 9] = [
+    "allow",
+    "cache-control",
+    "content-language",
+    "etag",
+    "link",
+    "location",
+    "retry-after",
+    "vary",
+    "www-authenticate",
+];
+
+pub(crate) fn status(error: &DbError, token_sent: bool) -> Status {
+    let code = error.code().code();
+    if let Some(digits) = code.strip_prefix("PT") {
+        return raised_status(digits, error);
+    }
+    if code == "PGRST" {
+        return raised_answer(error);
+    }
+    Status::Ours(ours(error, token_sent))
+}
+
+fn ours(error: &DbError, token_sent: bool) -> StatusCode {
+    const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+    const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+    const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
+    const CONFLICT: StatusCode = StatusCode::CONFLICT;
+    const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    const TIMEOUT: StatusCode = StatusCode::GATEWAY_TIMEOUT;
+
+    let code = error.code().code();
+    match code {
+        "23503" | "23505" => CONFLICT,
+        "21000" if error.message().ends_with("requires a WHERE clause") => BAD_REQUEST,
+        "21000" => INTERNAL,
+        "25P03" | "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" => UNAVAILABLE,
+        "42501" if token_sent => FORBIDDEN,
+        "42501" => UNAUTHORIZED,
+        "57014" => TIMEOUT,
+        "P0001" => BAD_REQUEST,
+        _ => match code.get(..2).unwrap_or_default() {
+            "08" | "53" => UNAVAILABLE,
+            "0L" | "0P" | "28" => FORBIDDEN,
+            "09" | "0A" | "25" | "26" | "2D" | "34" | "38" | "39" | "3B" | "40" | "42" | "54"
+            | "55" | "57" | "58" | "F0" | "HV" | "P0" | "XX" => INTERNAL,
+            _ => BAD_REQUEST,
+        },
+    }
+}
+
+/// The gRPC code for a database error that is answered with `status`.
+pub(crate) fn grpc_code(code: &SqlState, status: StatusCode) -> i32 {
+    match code.code() {
+        "23505" => 6,
+        "23503" => 9,
+        "40001" | "40P01" => 10,
+        "53100" | "53200" | "53300" | "53400" => 8,
+        _ => grpc_code_of(status),
+    }
+}
+
+fn grpc_code_of(status: StatusCode) -> i32 {
+    match status.as_u16() {
+        401 => 16,
+        403 => 7,
+        404 | 410 => 5,
+        408 | 504 => 4,
+        409 => 10,
+        412 => 9,
+        429 => 8,
+        405 | 501 => 12,
+        503 => 14,
+        400..=499 => 3,
+        _ => 13,
+    }
+}
+
+/// `RAISE SQLSTATE 'PT404'`: the status in the code, PostgreSQL's words in the body.
+fn raised_status(digits: &str, error: &DbError) -> Status {
+    let Some(status) = error_status(digits) else {
+        return Status::Ours(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    if status.is_server_error() {
+        return Status::Ours(status);
+    }
+    Status::Raised(Box::new(Answer {
+        status,
+        grpc_code: grpc_code_of(status),
+        headers: HeaderMap::new(),
+        body: Body {
+            code: Cow::Owned(error.code().code().to_owned()),
+            message: Cow::Owned(error.message().to_owned()),
+            details: error.detail().map(str::to_owned),
+            hint: error.hint().map(str::to_owned),
+        },
+    }))
+}
+
+#[derive(Deserialize)]
+struct RaisedMessage {
+    code: String,
+    message: String,
+    details: Option<String>,
+    hint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RaisedDetail {
+    status: u16,
+    headers: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `RAISE SQLSTATE 'PGRST' USING MESSAGE = '{"code", ..}', DETAIL = '{"status", "headers"}'`.
+fn raised_answer(error: &DbError) -> Status {
+    let broken = Status::Ours(StatusCode::INTERNAL_SERVER_ERROR);
+    let Ok(message) = serde_json::from_str::<RaisedMessage>(error.message()) else {
+        return broken;
+    };
+    let Ok(detail) = serde_json::from_str::<RaisedDetail>(error.detail().unwrap_or_default())
+    else {
+        return broken;
+    };
+    let Some(status) = error_status(&detail.status.to_string()) else {
+        return broken;
+    };
+    if status.is_server_error() {
+        return Status::Ours(status);
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in &detail.headers {
+        let name = name.to_ascii_lowercase();
+        if !RAISED_HEADERS.contains(&name.as_str()) {
+            continue;
+        }
+        if let (Ok(name), Some(Ok(value))) = (
+            HeaderName::try_from(name),
+            value.as_str().map(HeaderValue::from_str),
+        ) {
+            headers.append(name, value);
+        }
+    }
+    Status::Raised(Box::new(Answer {
+        status,
+        grpc_code: grpc_code_of(status),
+        headers,
+        body: Body {
+            code: Cow::Owned(message.code),
+            message: Cow::Owned(message.message),
+            details: message.details,
+            hint: message.hint,
+        },
+    }))
+}
+
+/// A raised status counts only where it says that the request failed.
+fn error_status(digits: &str) -> Option<StatusCode> {
+    let number: u16 = digits.parse().ok()?;
+    if !(400..=599).contains(&number) {
+        return None;
+    }
+    StatusCode::from_u16(number).ok()
+}
+
+/// What the log may say of an error: not the messages that are made of the client's data.
+pub(crate) fn operator_text(error: &DbError) -> Option<&str> {
+    match error.code().code().get(..2).unwrap_or_default() {
+        "22" | "23" | "P0" | "PT" | "PG" => None,
+        _ => Some(error.message()),
+    }
+}
+
+/// What the operator can do about an error that is the service's own.
+pub(crate) fn cure(code: &SqlState) -> Option<&'static str> {
+    Some(match code.code() {
+        "25006" => {
+            "the request's transaction is READ ONLY, as for every GET, HEAD and OPTIONS: \
+             put AccessMode::ReadWrite on the route, or write in a POST handler"
+        }
+        "25P02" => {
+            "an earlier statement of this request failed and its error was ignored: \
+             return it, or guard the statement with a savepoint"
+        }
+        "26000" | "42P05" => {
+            "something dropped or planted prepared statements in this session: \
+             no SQL of the service may run PREPARE, DEALLOCATE or DISCARD"
+        }
+        "3F000" | "42883" | "42P01" | "42703" => {
+            "the handler's SQL names what does not exist, or what the role's search_path does not reach: \
+             write the schema's name"
+        }
+        "40001" | "40P01" => "the client may send the request again",
+        "53300" => "raise max_connections or lower the pool's max_size",
+        "57014" => "a timeout or a cancel request ended the statement",
+        _ => return None,
+    })
+}
+
+/// Whether the driver lost the connection, as opposed to being used wrongly.
+pub(crate) fn is_connection_error(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+
+    error.is_closed()
+        || error
+            .source()
+            .is_some_and(|source| source.is::<std::io::Error>())
+}

@@ -1,0 +1,161 @@
+//! Turns an [`Error`] into an answer of the shape that the client speaks: HTTP or gRPC.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use crate::error::Error;
+
+/// The protocol that a client expects its answer in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    Grpc,
+}
+
+impl Protocol {
+    /// Reads the protocol off the request's `content-type`, as gRPC defines it.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let grpc = headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        if grpc { Self::Grpc } else { Self::Http }
+    }
+}
+
+/// The body of a response behind a layer of this crate: the inner service's own, or the layer's refusal.
+#[derive(Debug)]
+#[pin_project]
+pub struct ResponseBody<B>(#[pin] Kind<B>);
+
+#[derive(Debug)]
+#[pin_project(project = KindProj)]
+enum Kind<B> {
+    Inner(#[pin] B),
+    Own(#[pin] Full<Bytes>),
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn inner(body: B) -> Self {
+        Self(Kind::Inner(body))
+    }
+
+    fn own(bytes: Bytes) -> Self {
+        Self(Kind::Own(Full::new(bytes)))
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().0.project() {
+            KindProj::Inner(body) => body.poll_frame(cx),
+            KindProj::Own(body) => body
+                .poll_frame(cx)
+                .map_err(|infallible| match infallible {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Inner(body) => body.is_end_stream(),
+            Kind::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Inner(body) => body.size_hint(),
+            Kind::Own(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Makes the response that tells a client of `error`, and reports it to the operator where it is the server's fault.
+pub(crate) fn respond<B>(error: &Error, protocol: Protocol) -> Response<ResponseBody<B>> {
+    respond_with(error, protocol).map(ResponseBody::own)
+}
+
+pub(crate) fn respond_with(error: &Error, protocol: Protocol) -> Response<Bytes> {
+    let answer = error.answer();
+    error.report(&answer);
+    let mut response = match protocol {
+        Protocol::Http => {
+            // A struct of strings always serialises.
+            let body = serde_json::to_vec(&answer.body).unwrap_or_default();
+            let mut response = Response::new(Bytes::from(body));
+            *response.status_mut() = answer.status;
+            *response.headers_mut() = answer.headers;
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
+            response
+        }
+        Protocol::Grpc => {
+            let mut response = Response::new(Bytes::new());
+            let headers = response.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
+            headers.insert("grpc-status", HeaderValue::from(answer.grpc_code));
+            if let Ok(message) = HeaderValue::from_str(&percent_encode(&answer.body.message)) {
+                headers.insert("grpc-message", message);
+            }
+            response
+        }
+    };
+    response.extensions_mut().insert(error.clone());
+    response
+}
+
+/// Encodes a `grpc-message`: printable ASCII but `%` stays, the rest becomes `%XX`.
+///
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>
+fn percent_encode(text: &str) -> String {
+    use std::fmt::Write;
+
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for Error {
+    fn into_response(self) -> axum_core::response::Response {
+        respond_with(&self, Protocol::Http).map(axum_core::body::Body::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_messages_are_percent_encoded() {
+        assert_eq!(percent_encode("100 % of ü\n"), "100 %25 of %C3%BC%0A");
+    }
+}
