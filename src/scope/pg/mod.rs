@@ -1,3 +1,17 @@
 //! The PostgreSQL side, without HTTP.
 
+pub(crate) mod connect;
+pub(crate) mod connection;
+pub(crate) mod ending;
+pub(crate) mod hidden;
+pub(crate) mod lease;
+pub(crate) mod manager;
+pub(crate) mod mode;
+pub(crate) mod pool;
+pub(crate) mod role_settings;
+pub(crate) mod session;
+pub(crate) mod setup;
 pub(crate) mod sqlstate;
+pub(crate) mod statements;
+pub(crate) mod switch;
+pub(crate) mod transaction;

@@ -1,0 +1,417 @@
+//! [`RoleScopedConnection`]: what a handler sees of its transaction.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bb8_postgres::tokio_postgres::Row;
+use bb8_postgres::tokio_postgres::types::{FromSqlOwned, ToSql, Type};
+use http::Extensions;
+
+use super::pg::mode::{AccessMode, Isolation};
+use super::pg::transaction::{Params, Transaction};
+use super::savepoint::Savepoint;
+use crate::auth::jwt::Claims;
+use crate::error::{Error, ErrorKind};
+use crate::role::RoleName;
+
+/// A handler's transaction, which runs as the role that the request may act as.
+///
+/// It is a handle: cheap to clone, and all clones within a request share one transaction. It is lazy: the first
+/// statement takes a connection from the pool and travels together with `BEGIN` and the switch to the role, in one
+/// round trip. GET, HEAD and OPTIONS run `READ ONLY`.
+///
+/// The handler does not end it. [`RoleScopeLayer`](super::RoleScopeLayer) commits when the response's status is 2xx or
+/// 3xx, and the response waits for that; anything else rolls back. From then on every use of the handle is an error.
+///
+/// Its functions take SQL as text, prepare it once for each connection and role, and bind parameters as PostgreSQL's
+/// own types. Text that comes from a client belongs into a parameter, never into the SQL: the handler's SQL is trusted.
+///
+/// # Cancel safety
+///
+/// A statement whose future is dropped goes on in the database, and those that follow wait behind it. When the request
+/// is then answered with success, the end waits for it; otherwise it is cancelled.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use rolescope::RoleScopedConnection;
+///
+/// async fn tasks(db: RoleScopedConnection) -> Result<String, rolescope::Error> {
+///     // Row-level security decides what is seen.
+///     let tasks: Vec<String> = db.query_scalar("SELECT task FROM todos", &[]).await?;
+///     Ok(tasks.join("\n"))
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RoleScopedConnection {
+    transaction: Arc<Transaction>,
+}
+
+/// Why a request has no connection: left in its extensions in place of one.
+#[derive(Clone, Debug)]
+pub(super) struct Refused(pub(super) Error);
+
+type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+type TypedParameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
+
+impl RoleScopedConnection {
+    pub(crate) fn new(transaction: Arc<Transaction>) -> Self {
+        Self { transaction }
+    }
+
+    pub(super) fn transaction(&self) -> &Arc<Transaction> {
+        &self.transaction
+    }
+
+    /// Returns the connection that [`RoleScopeLayer`](super::RoleScopeLayer) left in a request's extensions.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::MissingLayer`] where the layer is missing; [`ErrorKind::MissingToken`], [`ErrorKind::NoRole`] or
+    /// [`ErrorKind::RoleRefused`] where the request has no role to act as.
+    pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
+        if let Some(connection) = extensions.get::<Self>() {
+            return Ok(connection.clone());
+        }
+        Err(match extensions.get::<Refused>() {
+            Some(Refused(error)) => error.clone(),
+            None => Error::new(
+                ErrorKind::MissingLayer,
+                "no RoleScopeLayer has seen this request: add it inside of JwtAuthLayer and outside of the handlers",
+            ),
+        })
+    }
+
+    /// Returns the role that statements run as.
+    pub fn role(&self) -> &RoleName {
+        self.transaction.scope().role()
+    }
+
+    /// Returns the verified claims of the request's token, or `None` for an anonymous request.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.transaction.scope().claims()
+    }
+
+    // --- how it runs ---
+
+    /// Has the transaction run `READ ONLY`, whatever the request's method.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Statement`] after the first statement, [`ErrorKind::Finished`] after the end.
+    pub fn read_only(&self) -> Result<(), Error> {
+        self.transaction.set_mode(AccessMode::ReadOnly)
+    }
+
+    /// Has the transaction run `READ WRITE`, whatever the request's method.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Statement`] after the first statement, [`ErrorKind::Finished`] after the end.
+    pub fn read_write(&self) -> Result<(), Error> {
+        self.transaction.set_mode(AccessMode::ReadWrite)
+    }
+
+    /// Sets the isolation level. Defaults to `READ COMMITTED`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Statement`] after the first statement, [`ErrorKind::Finished`] after the end.
+    pub fn isolation(&self, level: Isolation) -> Result<(), Error> {
+        self.transaction.set_isolation(level)
+    }
+
+    // --- statements ---
+
+    /// Runs a statement and returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Database`] with what PostgreSQL said; see [`ErrorKind`] for the others. Every error of the database
+    /// makes the whole transaction fail, unless a [`savepoint`](Self::savepoint) guards it.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query(&self, sql: &str, params: Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let answer = self.transaction.run(sql, Params::Inferred(params)).await?;
+        Ok(answer.rows)
+    }
+
+    /// Runs a statement and returns its one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`ErrorKind::Statement`] where there is not exactly one row.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_one(&self, sql: &str, params: Parameters<'_>) -> Result<Row, Error> {
+        one(self.query(sql, params).await?)
+    }
+
+    /// Runs a statement and returns its row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`ErrorKind::Statement`] where there is more than one row.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_opt(&self, sql: &str, params: Parameters<'_>) -> Result<Option<Row>, Error> {
+        at_most_one(self.query(sql, params).await?)
+    }
+
+    /// Runs a statement and returns the one column of its rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`ErrorKind::Statement`] where there is not exactly one column or it is not a `T`.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_scalar<T: FromSqlOwned>(
+        &self,
+        sql: &str,
+        params: Parameters<'_>,
+    ) -> Result<Vec<T>, Error> {
+        self.query(sql, params).await?.iter().map(scalar).collect()
+    }
+
+    /// Runs a statement and returns the one column of its one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_one`](Self::query_one) and [`query_scalar`](Self::query_scalar).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_one_scalar<T: FromSqlOwned>(
+        &self,
+        sql: &str,
+        params: Parameters<'_>,
+    ) -> Result<T, Error> {
+        scalar(&self.query_one(sql, params).await?)
+    }
+
+    /// Runs a statement and returns the one column of its row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_opt`](Self::query_opt) and [`query_scalar`](Self::query_scalar).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_opt_scalar<T: FromSqlOwned>(
+        &self,
+        sql: &str,
+        params: Parameters<'_>,
+    ) -> Result<Option<T>, Error> {
+        self.query_opt(sql, params)
+            .await?
+            .as_ref()
+            .map(scalar)
+            .transpose()
+    }
+
+    /// Runs a statement and returns the number of rows that it changed, or returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn execute(&self, sql: &str, params: Parameters<'_>) -> Result<u64, Error> {
+        let answer = self.transaction.run(sql, Params::Inferred(params)).await?;
+        Ok(answer.affected)
+    }
+
+    /// Runs a statement whose parameters' types are given, without preparing it, and returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_typed(
+        &self,
+        sql: &str,
+        params: TypedParameters<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        let answer = self.transaction.run(sql, Params::Typed(params)).await?;
+        Ok(answer.rows)
+    }
+
+    /// Runs a statement as [`query_typed`](Self::query_typed) does and returns its one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_one`](Self::query_one).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_typed_one(
+        &self,
+        sql: &str,
+        params: TypedParameters<'_>,
+    ) -> Result<Row, Error> {
+        one(self.query_typed(sql, params).await?)
+    }
+
+    /// Runs a statement as [`query_typed`](Self::query_typed) does and returns its row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_opt`](Self::query_opt).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn query_typed_opt(
+        &self,
+        sql: &str,
+        params: TypedParameters<'_>,
+    ) -> Result<Option<Row>, Error> {
+        at_most_one(self.query_typed(sql, params).await?)
+    }
+
+    /// Runs a statement as [`query_typed`](Self::query_typed) does and returns the number of rows that it changed, or
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn execute_typed(
+        &self,
+        sql: &str,
+        params: TypedParameters<'_>,
+    ) -> Result<u64, Error> {
+        let answer = self.transaction.run(sql, Params::Typed(params)).await?;
+        Ok(answer.affected)
+    }
+
+    /// Runs several statements, separated by semicolons, without parameters.
+    ///
+    /// The SQL must not end the transaction or leave the role: where it does, the response becomes a 500.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [the type](Self#cancel-safety).
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        self.transaction.run_batch(sql).await
+    }
+
+    // --- how it ends ---
+
+    /// Sets a savepoint: an error behind it can be rolled back without losing what came before.
+    ///
+    /// Savepoints nest. They do not fence off other handles: a statement of another clone falls on this side of the
+    /// savepoint or the other as it is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future can leave the savepoint set, which harms nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(db: rolescope::RoleScopedConnection) -> Result<(), rolescope::Error> {
+    /// let savepoint = db.savepoint().await?;
+    /// match db.execute("INSERT INTO tags (name) VALUES ($1)", &[&"rust"]).await {
+    ///     Ok(_) => savepoint.release().await?,
+    ///     Err(_) => savepoint.rollback().await?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn savepoint(&self) -> Result<Savepoint, Error> {
+        Savepoint::set(self).await
+    }
+
+    /// Commits now, whatever the response will be. Later use of any handle of the request is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TransactionAborted`] where a statement had failed, [`ErrorKind::Database`] where COMMIT itself was
+    /// refused, [`ErrorKind::CommitUnknown`] where the connection was lost meanwhile. A 2xx response is then replaced by
+    /// this error, even if the handler ignores it.
+    ///
+    /// # Cancel safety
+    ///
+    /// COMMIT is sent at the first poll and never cancelled. If the future is dropped before it is answered, a 2xx
+    /// response becomes a 500 that says that the outcome is unknown.
+    pub async fn commit(&self) -> Result<(), Error> {
+        self.transaction.commit().await
+    }
+
+    /// Rolls back now, whatever the response will be. Later use of any handle of the request is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ConnectionLost`] where the connection was lost: the transaction is rolled back all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// ROLLBACK is sent at the first poll.
+    pub async fn rollback(&self) -> Result<(), Error> {
+        self.transaction.rollback().await
+    }
+}
+
+impl fmt::Debug for RoleScopedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoleScopedConnection")
+            .field("role", self.role())
+            .finish_non_exhaustive()
+    }
+}
+
+fn one(rows: Vec<Row>) -> Result<Row, Error> {
+    at_most_one(rows)?.ok_or_else(|| wrong_shape("a statement returned no row where one was expected"))
+}
+
+fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
+    if rows.len() > 1 {
+        return Err(wrong_shape(
+            "a statement returned several rows where one was expected",
+        ));
+    }
+    Ok(rows.pop())
+}
+
+fn scalar<T: FromSqlOwned>(row: &Row) -> Result<T, Error> {
+    if row.len() != 1 {
+        return Err(wrong_shape(
+            "a statement returned a number of columns other than one where a scalar was expected",
+        ));
+    }
+    Ok(row.try_get(0)?)
+}
+
+fn wrong_shape(message: &'static str) -> Error {
+    Error::new(ErrorKind::Statement, message)
+}

@@ -1,0 +1,192 @@
+//! One pooled session and what it still owes: the answers to its last request's end.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bb8_postgres::tokio_postgres::{Client, Error as PgError, SimpleQueryStream, Statement};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryStreamExt};
+
+use super::session;
+use super::statements::Statements;
+use crate::error::{Error, ErrorKind};
+
+/// A session of the pool.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) switch: Statement,
+    pub(crate) switch_with_settings: Statement,
+    pub(crate) check: Statement,
+    pub(crate) statements: Statements,
+    /// Whether the session falls to the resting role when a transaction ends.
+    pub(crate) rests: bool,
+    doubtful: AtomicBool,
+    farewell: Mutex<Option<Farewell>>,
+    marker_seed: u64,
+    transactions: AtomicU64,
+}
+
+/// The answers that a session still owes after its end was sent.
+pub(crate) struct Farewell {
+    /// How the transaction ended, until somebody has waited for it.
+    pub(crate) outcome: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Whether the session was reset.
+    pub(crate) reset: BoxFuture<'static, Result<(), Error>>,
+}
+
+impl Session {
+    /// Prepares what every request needs.
+    pub(crate) async fn new(
+        client: Client,
+        resting_role: Option<&str>,
+        statement_cache: usize,
+    ) -> Result<Self, PgError> {
+        let (who, switch, switch_with_settings, check) = futures_util::try_join!(
+            client.query_typed(session::WHO, &[]),
+            client.prepare(session::SWITCH),
+            client.prepare(session::SWITCH_WITH_SETTINGS),
+            client.prepare(session::CHECK),
+        )?;
+        let current_user: &str = match who.first() {
+            Some(row) => row.try_get(0)?,
+            None => "",
+        };
+        let rests = resting_role == Some(current_user);
+        Ok(Self {
+            client,
+            switch,
+            switch_with_settings,
+            check,
+            statements: Statements::new(statement_cache),
+            rests,
+            doubtful: AtomicBool::new(false),
+            farewell: Mutex::new(None),
+            marker_seed: RandomState::new().build_hasher().finish(),
+            transactions: AtomicU64::new(0),
+        })
+    }
+
+    /// Makes a value that no other transaction has for its marker.
+    pub(crate) fn next_marker(&self) -> String {
+        let transaction = self.transactions.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}.{transaction}", self.marker_seed)
+    }
+
+    /// Sends a message of constant SQL now. The answers come from the stream.
+    pub(crate) fn send(&self, sql: &str) -> Result<SimpleQueryStream, Error> {
+        // The driver hands a simple query to its task at the first poll, so that this future is ready then.
+        match self.client.simple_query_raw(sql).now_or_never() {
+            Some(sent) => Ok(sent?),
+            None => Err(Error::new(
+                ErrorKind::ConnectionLost,
+                "the driver did not take a message at once",
+            )),
+        }
+    }
+
+    /// Has the session closed, not reused, when it comes back to the pool.
+    pub(crate) fn doubt(&self) {
+        self.doubtful.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.doubtful.load(Ordering::Acquire) && !self.client.is_closed()
+    }
+
+    /// Leaves answers to be read by whoever takes the session next.
+    pub(crate) fn leave(&self, farewell: Farewell) {
+        *self.farewell_slot() = Some(farewell);
+    }
+
+    /// Reads what the session still owes. Where that is not what it should be, the session is closed.
+    pub(crate) async fn settle(&self, deadline: Duration) -> Result<(), Error> {
+        let Some(farewell) = self.farewell_slot().take() else {
+            return Ok(());
+        };
+        let mut doubt = DoubtUnlessDone {
+            session: self,
+            done: false,
+        };
+        tokio::time::timeout(deadline, farewell.read())
+            .await
+            .map_err(|elapsed| {
+                Error::with_source(
+                    ErrorKind::Unavailable,
+                    "the session's reset was not answered in time",
+                    elapsed,
+                )
+            })??;
+        doubt.done = true;
+        Ok(())
+    }
+
+    fn farewell_slot(&self) -> std::sync::MutexGuard<'_, Option<Farewell>> {
+        self.farewell
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("rests", &self.rests)
+            .field("doubtful", &self.doubtful)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Farewell {
+    async fn read(self) -> Result<(), Error> {
+        if let Some(outcome) = self.outcome {
+            if let Err(error) = outcome.await {
+                // Nobody was left to be told. What the reset says decides whether the session is good.
+                tracing::warn!(
+                    kind = error.kind().as_str(),
+                    "a transaction whose end nobody waited for did not end well: {error}"
+                );
+                if leaves_doubt(error.kind()) {
+                    return Err(error);
+                }
+            }
+        }
+        self.reset.await?;
+        Ok(())
+    }
+}
+
+/// Whether a session is closed after its transaction ended like this.
+pub(crate) fn leaves_doubt(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ScopeLeft
+            | ErrorKind::ConnectionLost
+            | ErrorKind::CommitUnknown
+            | ErrorKind::Unavailable
+            | ErrorKind::Statement
+    )
+}
+
+/// Reads a message's answers to their end.
+pub(crate) async fn drain(answers: SimpleQueryStream) -> Result<(), PgError> {
+    let mut answers = std::pin::pin!(answers);
+    while answers.try_next().await?.is_some() {}
+    Ok(())
+}
+
+/// A future dropped half-way leaves answers behind that the next user would read as its own.
+struct DoubtUnlessDone<'a> {
+    session: &'a Session,
+    done: bool,
+}
+
+impl Drop for DoubtUnlessDone<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.session.doubt();
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! How a transaction ends: check, COMMIT or ROLLBACK, reset, all in one flight.
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bb8_postgres::tokio_postgres::{Error as PgError, Row, error::SqlState};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+
+use super::connection::{Farewell, Session, drain, leaves_doubt};
+use super::hidden::Hidden;
+use super::lease::Lease;
+use super::mode::AccessMode;
+use super::session;
+use crate::error::{Error, ErrorKind};
+use crate::role::RoleName;
+
+/// The answers to `BEGIN` and the switch, for all who wait for them.
+pub(crate) type Begun = Shared<BoxFuture<'static, Result<(), BeginError>>>;
+
+/// Why a transaction could not begin.
+#[derive(Clone, Debug)]
+pub(crate) struct BeginError {
+    pub(crate) error: Error,
+    /// `BEGIN` was not answered, so that nothing behind it has had an effect.
+    pub(crate) begin_unanswered: bool,
+}
+
+/// What becomes of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Commit,
+    Rollback,
+}
+
+/// What the end of a transaction needs to know of it.
+pub(crate) struct Opened {
+    pub(crate) lease: Lease,
+    pub(crate) begun: Begun,
+    pub(crate) marker: String,
+    pub(crate) role: RoleName,
+    pub(crate) mode: AccessMode,
+    pub(crate) failed: bool,
+}
+
+/// An end that has been sent.
+///
+/// Dropping it gives the session back to the pool, and whoever takes it next reads the answers. So a COMMIT is never
+/// cancelled, whoever goes away.
+pub(crate) struct Ending {
+    lease: Lease,
+    farewell: Option<Farewell>,
+}
+
+impl Ending {
+    /// Sends the end. `awaited` sends the reset as a message of its own, so that the answer to COMMIT need not wait for it.
+    pub(crate) fn send(opened: Opened, verdict: Verdict, awaited: bool) -> Self {
+        let session = Arc::clone(&opened.lease);
+        // In a failed transaction nothing can be read, and for a rollback there is nothing to decide.
+        let check = (verdict == Verdict::Commit || !opened.failed)
+            .then(|| send_check(Arc::clone(&session), opened.marker, opened.role));
+        let (end, reset) = match (verdict, awaited) {
+            (Verdict::Commit, true) => (session::COMMIT, Some(session::RESET)),
+            (Verdict::Rollback, true) => (session::ROLLBACK, Some(session::RESET)),
+            (Verdict::Commit, false) => (session::COMMIT_AND_RESET, None),
+            (Verdict::Rollback, false) => (session::ROLLBACK_AND_RESET, None),
+        };
+        let end = session.send(end);
+        let reset = reset.map(|reset| session.send(reset));
+        let mode = opened.mode;
+        let begun = opened.begun;
+        let outcome = async move {
+            let begun = begun.await;
+            let check = match check {
+                Some(check) => check.await.map(|_| ()),
+                None => Ok(()),
+            };
+            // A message that was not even sent did nothing.
+            let end = match end {
+                Ok(answers) => drain(answers).await,
+                Err(error) => return Err(error),
+            };
+            match verdict {
+                Verdict::Commit => committed(begun, check, end, mode),
+                Verdict::Rollback => rolled_back(check, end),
+            }
+        };
+        let reset: BoxFuture<'static, Result<(), Error>> = match reset {
+            Some(Ok(answers)) => Box::pin(async move { Ok(drain(answers).await?) }),
+            Some(Err(error)) => Box::pin(ready(Err(error))),
+            None => Box::pin(ready(Ok(()))),
+        };
+        Self {
+            lease: opened.lease,
+            farewell: Some(Farewell {
+                outcome: Some(Box::pin(outcome)),
+                reset,
+            }),
+        }
+    }
+
+    /// Waits until it is certain how the transaction ended. The reset goes on behind the answer.
+    pub(crate) async fn outcome(mut self) -> Result<(), Error> {
+        let Some(farewell) = &mut self.farewell else {
+            return Ok(());
+        };
+        let Some(outcome) = &mut farewell.outcome else {
+            return Ok(());
+        };
+        let result = outcome.await;
+        farewell.outcome = None;
+        if let Err(error) = &result {
+            if leaves_doubt(error.kind()) {
+                self.lease.doubt();
+            }
+        }
+        result
+    }
+
+    /// Waits until the session is clean, before it goes back to the pool.
+    pub(crate) async fn settle(mut self, deadline: Duration) {
+        if let Some(farewell) = self.farewell.take() {
+            self.lease.leave(farewell);
+            // Where this fails, the session is in doubt and the pool closes it.
+            let _ = self.lease.settle(deadline).await;
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(farewell) = self.farewell.take() {
+            self.lease.leave(farewell);
+        }
+    }
+}
+
+fn committed(
+    begun: Result<(), BeginError>,
+    check: Result<(), PgError>,
+    end: Result<(), PgError>,
+    mode: AccessMode,
+) -> Result<(), Error> {
+    begun.map_err(|failure| failure.error)?;
+    match check {
+        Ok(()) => {}
+        Err(error) => {
+            return Err(match error.code() {
+                Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => Error::with_source(
+                    ErrorKind::TransactionAborted,
+                    "the transaction had failed before it was to be committed: \
+                     a statement's error was ignored, so nothing was stored",
+                    error,
+                ),
+                Some(code) if ends_session(code) => error.into(),
+                Some(_) => scope_left(error),
+                None => lost(error, mode),
+            });
+        }
+    }
+    match end {
+        Ok(()) => Ok(()),
+        Err(error) if error.code().is_none_or(ends_session) => Err(lost(error, mode)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn rolled_back(check: Result<(), PgError>, end: Result<(), PgError>) -> Result<(), Error> {
+    match check {
+        Ok(()) => {}
+        Err(error) => match error.code() {
+            Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => {}
+            Some(code) if ends_session(code) => return Err(error.into()),
+            Some(_) => return Err(scope_left(error)),
+            None => return Err(error.into()),
+        },
+    }
+    Ok(end?)
+}
+
+fn scope_left(error: PgError) -> Error {
+    Error::with_source(
+        ErrorKind::ScopeLeft,
+        "the handler's SQL left its transaction or its role: \
+         it may run no COMMIT, ROLLBACK, SET ROLE or RESET ROLE of its own",
+        error,
+    )
+}
+
+/// Nobody can tell what became of a COMMIT whose answer is missing.
+fn lost(error: PgError, mode: AccessMode) -> Error {
+    match mode {
+        AccessMode::ReadWrite => Error::with_source(
+            ErrorKind::CommitUnknown,
+            "the connection was lost during COMMIT: it is unknown whether the transaction was committed",
+            error,
+        ),
+        AccessMode::ReadOnly => Error::with_source(
+            ErrorKind::ConnectionLost,
+            "the connection to the database was lost",
+            error,
+        ),
+    }
+}
+
+/// Whether the server ended the session with this: the error says so, not what became of the transaction.
+fn ends_session(code: &SqlState) -> bool {
+    code.code().starts_with("57P") || code.code().starts_with("08") || code.code() == "25P03"
+}
+
+fn send_check(
+    session: Arc<Session>,
+    marker: String,
+    role: RoleName,
+) -> BoxFuture<'static, Result<Vec<Row>, PgError>> {
+    sent(async move {
+        session
+            .client
+            .query(&session.check, &[&Hidden(&marker), &Hidden(&role.as_str())])
+            .await
+    })
+}
+
+/// Has a driver's future send its message now, at its first poll. The answer is read later.
+pub(crate) fn sent<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, T> {
+    let mut future = future.boxed();
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(output) => Box::pin(ready(output)),
+        Poll::Pending => future,
+    }
+}

@@ -1,0 +1,185 @@
+//! Takes sessions from the pool: fairly, in time, and only ones whose last reset has been answered.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bb8_postgres::bb8::{Pool, PooledConnection};
+use futures_util::future::{Either, select};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connection::Session;
+use super::manager::{Manager, Shared};
+use crate::error::{Error, ErrorKind};
+
+/// How long a failed attempt to connect speaks for the next ones.
+const FAILURE_HOLDS: Duration = Duration::from_secs(1);
+
+/// bb8 behind a fair queue.
+pub(crate) struct Leases {
+    pub(crate) shared: Arc<Shared>,
+    bb8: Pool<Manager>,
+    // bb8 lets newcomers pass those who wait; a tokio semaphore does not.
+    permits: Arc<Semaphore>,
+    max_size: u32,
+    acquire_timeout: Duration,
+    reset_timeout: Duration,
+    closed: AtomicBool,
+}
+
+/// A session on loan, with its place in the queue. Dropping it gives both back.
+pub(crate) struct Lease {
+    // Before the permit: the session is back in bb8 before the next one may ask for it.
+    connection: PooledConnection<'static, Manager>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Deref for Lease {
+    type Target = Arc<Session>;
+
+    fn deref(&self) -> &Arc<Session> {
+        &self.connection
+    }
+}
+
+impl Leases {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        bb8: Pool<Manager>,
+        max_size: u32,
+        acquire_timeout: Duration,
+        reset_timeout: Duration,
+    ) -> Self {
+        Self {
+            shared,
+            bb8,
+            permits: Arc::new(Semaphore::new(max_size as usize)),
+            max_size,
+            acquire_timeout,
+            reset_timeout,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for a session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the place in the queue; a session is not lost, at worst closed.
+    pub(crate) async fn acquire(&self) -> Result<Lease, Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        let deadline = Instant::now() + self.acquire_timeout;
+        let queued = Arc::clone(&self.permits).acquire_owned();
+        let permit = tokio::time::timeout_at(deadline.into(), queued)
+            .await
+            .map_err(|_| self.exhausted())?
+            .map_err(|_| closed())?;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        loop {
+            let connection = tokio::time::timeout_at(deadline.into(), self.connection())
+                .await
+                .map_err(|_| {
+                    self.shared
+                        .last_failure()
+                        .unwrap_or_else(|| self.exhausted())
+                })??;
+            if !connection.is_usable() {
+                connection.doubt();
+                continue;
+            }
+            match connection.settle(self.reset_timeout).await {
+                Ok(()) => {
+                    return Ok(Lease {
+                        connection,
+                        _permit: permit,
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        "a pooled session is closed, not reused: {}",
+                        crate::error::chain(&error)
+                    );
+                }
+            }
+        }
+    }
+
+    /// Gets an idle session from bb8 or has it make one.
+    async fn connection(&self) -> Result<PooledConnection<'static, Manager>, Error> {
+        if self.bb8.state().idle_connections == 0 {
+            if let Some(error) = self.shared.failed_within(FAILURE_HOLDS) {
+                return Err(error);
+            }
+        }
+        let mut failures = self.shared.failures();
+        let mut getting = std::pin::pin!(self.bb8.get_owned());
+        loop {
+            let failed = std::pin::pin!(failures.changed());
+            match select(getting.as_mut(), failed).await {
+                Either::Left((connection, _)) => {
+                    return connection.map_err(|_| {
+                        self.shared
+                            .last_failure()
+                            .unwrap_or_else(|| self.exhausted())
+                    });
+                }
+                // bb8 waits on after a failed attempt. While there are other sessions, one may yet come back.
+                Either::Right(_) => {
+                    if self.bb8.state().connections == 0 {
+                        if let Some(error) = self.shared.last_failure() {
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn exhausted(&self) -> Error {
+        Error::new(
+            ErrorKind::PoolExhausted,
+            "all connections of the pool were in use until the deadline: \
+             raise max_size, or look for transactions that take long",
+        )
+    }
+
+    /// Refuses new leases, waits for those on loan and closes all sessions.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let Ok(_all) = self.permits.acquire_many(self.max_size).await else {
+            return;
+        };
+        while self.bb8.state().idle_connections > 0 {
+            match self.bb8.get().await {
+                Ok(connection) => {
+                    // Reads the answers first: a COMMIT may be among them.
+                    let _ = connection.settle(self.reset_timeout).await;
+                    connection.doubt();
+                }
+                Err(_) => break,
+            }
+        }
+        self.permits.close();
+    }
+
+    pub(crate) fn max_size(&self) -> u32 {
+        self.max_size
+    }
+
+    pub(crate) fn free_permits(&self) -> u32 {
+        u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn bb8_state(&self) -> bb8_postgres::bb8::State {
+        self.bb8.state()
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::PoolClosed, "the pool was closed")
+}

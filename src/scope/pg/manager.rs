@@ -1,0 +1,144 @@
+//! bb8's view of our sessions: how they are made, and when they are closed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bb8_postgres::bb8::ManageConnection;
+use tokio::sync::watch;
+
+use super::connect::Connect;
+use super::connection::Session;
+use crate::error::{Error, ErrorKind};
+
+/// What the manager and the pool know together.
+pub(crate) struct Shared {
+    pub(crate) connector: Box<dyn Connect>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) resting_role: Option<String>,
+    pub(crate) statement_cache: usize,
+    last_failure: Mutex<Option<Failure>>,
+    failures: watch::Sender<u64>,
+    warned_of_rest: std::sync::Once,
+}
+
+#[derive(Clone)]
+struct Failure {
+    error: Error,
+    at: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        connector: Box<dyn Connect>,
+        connect_timeout: Duration,
+        resting_role: Option<String>,
+        statement_cache: usize,
+    ) -> Self {
+        Self {
+            connector,
+            connect_timeout,
+            resting_role,
+            statement_cache,
+            last_failure: Mutex::new(None),
+            failures: watch::Sender::new(0),
+            warned_of_rest: std::sync::Once::new(),
+        }
+    }
+
+    /// Counts failed attempts to connect, so that whoever waits for one learns of it at once.
+    pub(crate) fn failures(&self) -> watch::Receiver<u64> {
+        self.failures.subscribe()
+    }
+
+    /// Returns the cause of the last failed attempt, if it is not older than `age`.
+    pub(crate) fn failed_within(&self, age: Duration) -> Option<Error> {
+        let last = self.failure();
+        let failure = last.as_ref()?;
+        (failure.at.elapsed() <= age).then(|| failure.error.clone())
+    }
+
+    /// Returns the cause of the last failed attempt, unless one has succeeded since.
+    pub(crate) fn last_failure(&self) -> Option<Error> {
+        self.failure()
+            .as_ref()
+            .map(|failure| failure.error.clone())
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self) -> Result<Session, Error> {
+        let opening = async {
+            let client = self.connector.connect().await?;
+            Session::new(client, self.resting_role.as_deref(), self.statement_cache).await
+        };
+        match tokio::time::timeout(self.connect_timeout, opening).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(Error::with_source(
+                ErrorKind::Unavailable,
+                "no connection to the database could be made",
+                error,
+            )),
+            Err(elapsed) => Err(Error::with_source(
+                ErrorKind::Unavailable,
+                "the database did not answer an attempt to connect in time",
+                elapsed,
+            )),
+        }
+    }
+
+    fn warn_of_rest(&self) {
+        self.warned_of_rest
+            .call_once(|| match self.resting_role.as_deref() {
+                Some(role) => tracing::warn!(
+                    resting_role = role,
+                    "sessions do not rest in the resting role, so that each request waits one round trip more: \
+                     ALTER ROLE of the login role SET role to it"
+                ),
+                None => tracing::warn!(
+                    "there is neither an anonymous nor a resting role, so that each request waits one round trip \
+                     more: name one with RoleScopedPoolBuilder::resting_role"
+                ),
+            });
+    }
+}
+
+/// Our manager around bb8-postgres'.
+pub(crate) struct Manager(pub(crate) Arc<Shared>);
+
+impl ManageConnection for Manager {
+    type Connection = Arc<Session>;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<Arc<Session>, Error> {
+        match self.0.open().await {
+            Ok(session) => {
+                *self.0.failure() = None;
+                if !session.rests {
+                    self.0.warn_of_rest();
+                }
+                Ok(Arc::new(session))
+            }
+            Err(error) => {
+                *self.0.failure() = Some(Failure {
+                    error: error.clone(),
+                    at: Instant::now(),
+                });
+                self.0.failures.send_modify(|count| *count += 1);
+                Err(error)
+            }
+        }
+    }
+
+    // Never asked: the answer to a session's last reset is its check.
+    async fn is_valid(&self, _: &mut Arc<Session>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, session: &mut Arc<Session>) -> bool {
+        !session.is_usable()
+    }
+}

@@ -1,0 +1,202 @@
+//! All SQL that this crate sends around a handler's own: constants, and nothing is ever spliced into them.
+
+use super::mode::{AccessMode, Isolation};
+
+/// Begins a transaction. The mode is said in full: a role or a database can have other defaults.
+pub(crate) const fn begin(isolation: Isolation, mode: AccessMode) -> &'static str {
+    match (isolation, mode) {
+        (Isolation::ReadCommitted, AccessMode::ReadOnly) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+        }
+        (Isolation::ReadCommitted, AccessMode::ReadWrite) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        }
+        (Isolation::RepeatableRead, AccessMode::ReadOnly) => {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        }
+        (Isolation::RepeatableRead, AccessMode::ReadWrite) => {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE"
+        }
+        (Isolation::Serializable, AccessMode::ReadOnly) => {
+            "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"
+        }
+        (Isolation::Serializable, AccessMode::ReadWrite) => {
+            "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE"
+        }
+    }
+}
+
+/// The setting that tells at the end whether the transaction is still the one that the switch was made in.
+pub(crate) const MARKER: &str = "rolescope.marker";
+
+/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, marker `$5`.
+///
+/// As a query, not as `SET LOCAL` statements: once a query has run, the access mode can no longer be changed.
+pub(crate) const SWITCH: &str = "\
+    SELECT pg_catalog.set_config('role', $1, true), \
+           pg_catalog.set_config('request.jwt.claims', $2, true), \
+           pg_catalog.set_config('request.method', $3, true), \
+           pg_catalog.set_config('request.path', $4, true), \
+           pg_catalog.set_config('rolescope.marker', $5, true)";
+
+/// Applies the settings named in `$1` with the values in `$2`, in their order.
+pub(crate) const SWITCH_WITH_SETTINGS: &str = "\
+    SELECT pg_catalog.set_config(s.name, s.value, true) \
+    FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)";
+
+/// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still `$1` and the role still `$2`.
+///
+/// Operators are named with their schema, since the handler may have changed `search_path`.
+pub(crate) const CHECK: &str = "\
+    SELECT 1 OPERATOR(pg_catalog./) (coalesce(\
+        pg_catalog.current_setting('rolescope.marker', true) OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+        AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text, \
+    false))::pg_catalog.int4";
+
+pub(crate) const COMMIT: &str = "COMMIT";
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
+
+/// Clears all that a request can leave behind on a session, but for prepared statements.
+pub(crate) const RESET: &str = "\
+    CLOSE ALL; \
+    SET SESSION AUTHORIZATION DEFAULT; \
+    RESET ALL; \
+    UNLISTEN *; \
+    SELECT pg_catalog.pg_advisory_unlock_all(); \
+    DISCARD TEMP; \
+    DISCARD SEQUENCES";
+
+/// [`COMMIT`] and [`RESET`] in one message, for an end that nobody waits for.
+pub(crate) const COMMIT_AND_RESET: &str = "\
+    COMMIT; \
+    CLOSE ALL; \
+    SET SESSION AUTHORIZATION DEFAULT; \
+    RESET ALL; \
+    UNLISTEN *; \
+    SELECT pg_catalog.pg_advisory_unlock_all(); \
+    DISCARD TEMP; \
+    DISCARD SEQUENCES";
+
+/// [`ROLLBACK`] and [`RESET`] in one message, for an end that nobody waits for.
+pub(crate) const ROLLBACK_AND_RESET: &str = "\
+    ROLLBACK; \
+    CLOSE ALL; \
+    SET SESSION AUTHORIZATION DEFAULT; \
+    RESET ALL; \
+    UNLISTEN *; \
+    SELECT pg_catalog.pg_advisory_unlock_all(); \
+    DISCARD TEMP; \
+    DISCARD SEQUENCES";
+
+/// Who the session is while no transaction runs.
+pub(crate) const WHO: &str = "SELECT current_user::pg_catalog.text";
+
+/// Which of the words that end other sessions' prepared statements a text begins with, or `COPY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstWord {
+    /// PREPARE, DEALLOCATE, DISCARD: the statement cache can no longer be trusted.
+    Prepared,
+    /// COPY, which the driver's query functions cannot answer.
+    Copy,
+    Other,
+}
+
+/// Classifies SQL by its first word, past white space and comments.
+pub(crate) fn first_word(sql: &str) -> FirstWord {
+    let rest = skip_blank(sql);
+    let end = rest
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(rest.len());
+    let word = &rest[..end];
+    if is_prepared_word(word) {
+        FirstWord::Prepared
+    } else if word.eq_ignore_ascii_case("copy") {
+        FirstWord::Copy
+    } else {
+        FirstWord::Other
+    }
+}
+
+/// Whether any word of a text of several statements is PREPARE, DEALLOCATE or DISCARD, be it in a comment or a string.
+pub(crate) fn mentions_prepared(sql: &str) -> bool {
+    sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .any(is_prepared_word)
+}
+
+fn is_prepared_word(word: &str) -> bool {
+    ["prepare", "deallocate", "discard"]
+        .iter()
+        .any(|forbidden| word.eq_ignore_ascii_case(forbidden))
+}
+
+fn skip_blank(mut sql: &str) -> &str {
+    loop {
+        sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        if let Some(comment) = sql.strip_prefix("--") {
+            sql = comment.find('\n').map_or("", |end| &comment[end..]);
+        } else if sql.starts_with("/*") {
+            sql = skip_block_comment(sql);
+        } else {
+            return sql;
+        }
+    }
+}
+
+/// Block comments nest in PostgreSQL.
+fn skip_block_comment(sql: &str) -> &str {
+    let bytes = sql.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => {
+                depth += 1;
+                at += 2;
+            }
+            b"*/" => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    return &sql[at..];
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_word_is_found_behind_blanks_and_nested_comments() {
+        for (sql, expected) in [
+            ("select 1", FirstWord::Other),
+            ("DISCARD ALL", FirstWord::Prepared),
+            (" \n-- c\n /* a /* b */ ü */ deallocate all", FirstWord::Prepared),
+            ("Prepare x as select 1", FirstWord::Prepared),
+            ("; discard plans", FirstWord::Prepared),
+            ("copy t to stdout", FirstWord::Copy),
+            ("prepared_at", FirstWord::Other),
+            ("/* never closed", FirstWord::Other),
+            ("/*/", FirstWord::Other),
+            ("", FirstWord::Other),
+        ] {
+            assert_eq!(first_word(sql), expected, "{sql:?}");
+        }
+    }
+
+    #[test]
+    fn any_mention_of_prepared_statements_counts_in_a_batch() {
+        assert!(mentions_prepared("select 1;DEALLOCATE ALL"));
+        assert!(mentions_prepared("do $$ begin execute 'discard plans'; end $$"));
+        assert!(!mentions_prepared("select prepare_time, discarded from t"));
+    }
+
+    #[test]
+    fn the_joined_ends_are_the_end_and_the_reset() {
+        assert_eq!(COMMIT_AND_RESET, [COMMIT, "; ", RESET].concat());
+        assert_eq!(ROLLBACK_AND_RESET, [ROLLBACK, "; ", RESET].concat());
+    }
+}

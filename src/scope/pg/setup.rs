@@ -1,0 +1,385 @@
+//! Looks at the authenticator before the first request does: is it as powerless as it should be?
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use bb8_postgres::tokio_postgres::{self, Client, error::SqlState};
+
+use super::connect::Connect;
+use crate::error::{Error, chain};
+use crate::role::RoleNameError;
+
+/// PostgreSQL 14 is the oldest server that this crate is made for.
+const OLDEST: i32 = 140_000;
+
+/// Says why a pool could not be built, and what to do about it.
+#[derive(Debug)]
+pub struct SetupError(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Options {
+        message: String,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
+    Unreachable(Error),
+    Problems(Vec<SetupProblem>),
+}
+
+/// One thing that is wrong with the set-up of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupProblem {
+    kind: SetupProblemKind,
+    subject: String,
+}
+
+/// Tells what is wrong with the set-up of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SetupProblemKind {
+    /// The server is older than PostgreSQL 14. Cannot be accepted.
+    ServerTooOld,
+    /// The anonymous role, or the resting role, does not exist. Cannot be accepted.
+    RoleMissing,
+    /// The authenticator may not become the anonymous role, or the resting role. Cannot be accepted.
+    RoleNotGranted,
+    /// The authenticator is a superuser, or may become one.
+    ReachesSuperuser,
+    /// The authenticator has `BYPASSRLS`, or may become a role that has.
+    ReachesBypassRls,
+    /// The authenticator has `CREATEROLE`, or may become a role that has.
+    ReachesCreateRole,
+    /// The authenticator has the rights of the roles it may become, without becoming them.
+    Inherits,
+    /// The authenticator owns tables: row-level security does not apply to an owner.
+    OwnsTables,
+}
+
+const FACTS: &str = "\
+    SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, session_user::pg_catalog.text";
+
+/// What the login role is or may become. From 16 on, a membership can be without `SET`.
+const REACHES: &str = "\
+    SELECT r.rolname::pg_catalog.text, r.rolsuper, r.rolbypassrls, r.rolcreaterole \
+    FROM pg_catalog.pg_roles r \
+    WHERE (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole) \
+    AND (r.rolname = session_user OR pg_catalog.pg_has_role(session_user, r.oid, $1)) \
+    ORDER BY r.rolname <> session_user, r.rolname";
+
+const INHERITS_UP_TO_15: &str = "\
+    SELECT m.roleid::pg_catalog.regrole::pg_catalog.text \
+    FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.member \
+    WHERE r.rolname = session_user AND r.rolinherit ORDER BY 1";
+
+const INHERITS_FROM_16: &str = "\
+    SELECT m.roleid::pg_catalog.regrole::pg_catalog.text \
+    FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.member \
+    WHERE r.rolname = session_user AND m.inherit_option ORDER BY 1";
+
+const OWNS: &str = "\
+    SELECT c.oid::pg_catalog.regclass::pg_catalog.text \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner \
+    WHERE r.rolname = session_user AND c.relkind IN ('r', 'p') \
+    AND c.relnamespace::pg_catalog.regnamespace::pg_catalog.text NOT LIKE 'pg\\_%' \
+    ORDER BY 1 LIMIT 5";
+
+const MAY_BECOME: &str = "\
+    SELECT pg_catalog.pg_has_role(session_user, r.oid, $2) FROM pg_catalog.pg_roles r WHERE r.rolname = $1";
+
+/// Checks the set-up on a connection of its own, as the URL opens it.
+pub(super) async fn check(
+    connector: &dyn Connect,
+    timeout: Duration,
+    anonymous_role: Option<&str>,
+    resting_role: Option<&str>,
+    accepted: &[SetupProblemKind],
+) -> Result<(), SetupError> {
+    let looking = async {
+        let client = connector.connect_plain().await?;
+        problems(&client, anonymous_role, resting_role).await
+    };
+    let problems = match tokio::time::timeout(timeout, looking).await {
+        Ok(Ok(problems)) => problems,
+        Ok(Err(error)) => {
+            return Err(SetupError::unreachable(Error::with_source(
+                crate::ErrorKind::Unavailable,
+                "the database could not be asked for its set-up",
+                error,
+            )));
+        }
+        Err(elapsed) => {
+            return Err(SetupError::unreachable(Error::with_source(
+                crate::ErrorKind::Unavailable,
+                "the database did not answer in time",
+                elapsed,
+            )));
+        }
+    };
+    let (overridden, refused): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|problem| problem.kind.can_be_accepted() && accepted.contains(&problem.kind));
+    for problem in overridden {
+        tracing::warn!("accepted, as the pool was told: {problem}");
+    }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(SetupError(Inner::Problems(refused)))
+    }
+}
+
+async fn problems(
+    client: &Client,
+    anonymous_role: Option<&str>,
+    resting_role: Option<&str>,
+) -> Result<Vec<SetupProblem>, tokio_postgres::Error> {
+    use SetupProblemKind as K;
+
+    let facts = client.query_typed_one(FACTS, &[]).await?;
+    let version: i32 = facts.try_get(0)?;
+    let login: String = facts.try_get(1)?;
+    let mut problems = Vec::new();
+    let mut found = |kind, subject: &str| {
+        problems.push(SetupProblem {
+            kind,
+            subject: subject.to_owned(),
+        });
+    };
+    if version < OLDEST {
+        found(K::ServerTooOld, &(version / 10_000).to_string());
+        return Ok(problems);
+    }
+    let becoming = if version >= 160_000 { "SET" } else { "MEMBER" };
+
+    let mut roles: Vec<&str> = anonymous_role.into_iter().chain(resting_role).collect();
+    roles.dedup();
+    for role in roles {
+        let text = tokio_postgres::types::Type::TEXT;
+        let row = client
+            .query_typed_opt(MAY_BECOME, &[(&role, text.clone()), (&becoming, text)])
+            .await?;
+        match row.map(|row| row.try_get::<_, bool>(0)).transpose()? {
+            None => found(K::RoleMissing, role),
+            Some(false) => found(K::RoleNotGranted, role),
+            Some(true) => {}
+        }
+    }
+    let reached = client
+        .query_typed(
+            REACHES,
+            &[(&becoming, tokio_postgres::types::Type::TEXT)],
+        )
+        .await?;
+    for row in &reached {
+        let role: &str = row.try_get(0)?;
+        // Whoever may become a superuser may become everything else: say that once.
+        if row.try_get(1)? {
+            found(K::ReachesSuperuser, role);
+            if role == login {
+                return Ok(problems);
+            }
+            continue;
+        }
+        if row.try_get(2)? {
+            found(K::ReachesBypassRls, role);
+        }
+        if row.try_get(3)? {
+            found(K::ReachesCreateRole, role);
+        }
+    }
+    let inherits = if version >= 160_000 {
+        INHERITS_FROM_16
+    } else {
+        INHERITS_UP_TO_15
+    };
+    if let Some(names) = names(client, inherits).await? {
+        found(K::Inherits, &names);
+    }
+    if let Some(names) = names(client, OWNS).await? {
+        found(K::OwnsTables, &names);
+    }
+    Ok(problems)
+}
+
+async fn names(client: &Client, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {
+    let names = client
+        .query_typed(sql, &[])
+        .await?
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<Vec<String>, _>>()?;
+    Ok((!names.is_empty()).then(|| names.join(", ")))
+}
+
+// === impl SetupProblem ===
+
+impl SetupProblem {
+    /// Returns what is wrong.
+    pub fn kind(&self) -> SetupProblemKind {
+        self.kind
+    }
+
+    /// Returns the names of the roles or tables that it is about, or the server's version.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
+impl SetupProblemKind {
+    fn can_be_accepted(self) -> bool {
+        !matches!(
+            self,
+            Self::ServerTooOld | Self::RoleMissing | Self::RoleNotGranted
+        )
+    }
+}
+
+impl fmt::Display for SetupProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use SetupProblemKind as K;
+        let subject = &self.subject;
+        match self.kind {
+            K::ServerTooOld => write!(
+                f,
+                "the server is PostgreSQL {subject}; 14 is the oldest supported"
+            ),
+            K::RoleMissing => write!(
+                f,
+                "role \"{subject}\" does not exist: CREATE ROLE it and GRANT it to the authenticator"
+            ),
+            K::RoleNotGranted => write!(
+                f,
+                "the authenticator may not become \"{subject}\": GRANT \"{subject}\" TO the authenticator"
+            ),
+            K::ReachesSuperuser => write!(
+                f,
+                "the authenticator is, or may become, the superuser \"{subject}\": \
+                 log in as a role that is only a member of the roles requests run as"
+            ),
+            K::ReachesBypassRls => write!(
+                f,
+                "the authenticator is, or may become, \"{subject}\", which has BYPASSRLS: \
+                 REVOKE that membership, or ALTER ROLE \"{subject}\" NOBYPASSRLS"
+            ),
+            K::ReachesCreateRole => write!(
+                f,
+                "the authenticator is, or may become, \"{subject}\", which has CREATEROLE: \
+                 REVOKE that membership, or ALTER ROLE \"{subject}\" NOCREATEROLE"
+            ),
+            K::Inherits => write!(
+                f,
+                "the authenticator has the rights of {subject} without becoming them: \
+                 ALTER ROLE the authenticator NOINHERIT, and from PostgreSQL 16 on GRANT .. WITH INHERIT FALSE"
+            ),
+            K::OwnsTables => write!(
+                f,
+                "the authenticator owns {subject}, where row-level security does not bind it: \
+                 ALTER TABLE .. OWNER TO another role"
+            ),
+        }?;
+        if self.kind.can_be_accepted() {
+            write!(
+                f,
+                " (or accept it: accept_setup_problem(SetupProblemKind::{:?}))",
+                self.kind
+            )?;
+        }
+        Ok(())
+    }
+}
+
+// === impl SetupError ===
+
+impl SetupError {
+    /// Returns what is wrong with the set-up of the database, where that is why the pool was refused.
+    pub fn problems(&self) -> &[SetupProblem] {
+        match &self.0 {
+            Inner::Problems(problems) => problems,
+            _ => &[],
+        }
+    }
+
+    fn options(message: String) -> Self {
+        Self(Inner::Options {
+            message,
+            source: None,
+        })
+    }
+
+    pub(super) fn invalid_url(error: tokio_postgres::Error) -> Self {
+        Self(Inner::Options {
+            message: "the database URL cannot be read".to_owned(),
+            source: Some(error.into()),
+        })
+    }
+
+    pub(super) fn invalid_role(role: &str, error: RoleNameError) -> Self {
+        Self(Inner::Options {
+            message: format!("{role:?} cannot be the name of a role"),
+            source: Some(error.into()),
+        })
+    }
+
+    pub(super) fn invalid_setting(name: &str) -> Self {
+        Self::options(format!(
+            "{name:?} cannot be set in every transaction: \
+             it takes two or more parts with dots between, not `request.` or `rolescope.` first, and no NUL in the value"
+        ))
+    }
+
+    pub(super) fn no_runtime() -> Self {
+        Self::options("a pool is built inside a tokio runtime, and there is none here".to_owned())
+    }
+
+    pub(super) fn unreachable(error: Error) -> Self {
+        Self(Inner::Unreachable(error))
+    }
+
+    /// The plain connection worked and the one that requests use did not.
+    pub(super) fn from_pool(error: Error) -> Self {
+        let refused_options = error
+            .source()
+            .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
+            .and_then(tokio_postgres::Error::code)
+            .is_some_and(|code| {
+                *code == SqlState::PROTOCOL_VIOLATION || *code == SqlState::FEATURE_NOT_SUPPORTED
+            });
+        if refused_options {
+            Self(Inner::Options {
+                message: "the server, or a pooler before it, refuses startup options: \
+                          connect to PostgreSQL itself"
+                    .to_owned(),
+                source: Some(error.into()),
+            })
+        } else {
+            Self::unreachable(error)
+        }
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Options { message, source } => {
+                f.write_str(message)?;
+                if let Some(source) = source {
+                    write!(f, ": {}", chain(&**source))?;
+                }
+                Ok(())
+            }
+            // Printed whole: this ends a program's start, where nobody walks a chain of sources.
+            Inner::Unreachable(error) => f.write_str(&chain(error)),
+            Inner::Problems(problems) => {
+                f.write_str("the database is not set up safely")?;
+                for problem in problems {
+                    write!(f, "\n  - {problem}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+// `Display` says the sources too, so that `source` has nothing to add.
+impl StdError for SetupError {}

@@ -1,0 +1,249 @@
+//! What the switch sets: role, claims, and what a pool or a layer adds by choice.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::setup::SetupError;
+use crate::role::{RoleName, RoleScope};
+
+/// What handlers' SQL can read of the request.
+#[derive(Clone, Default)]
+pub(crate) struct RequestSettings {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// The headers as a JSON object, where the layer was asked for them.
+    pub(crate) headers: Option<String>,
+}
+
+/// Settings that a service adds to every transaction.
+#[derive(Clone, Default)]
+pub(crate) struct AppSettings(Vec<(String, String)>);
+
+impl AppSettings {
+    pub(crate) fn push(&mut self, name: String, value: String) {
+        self.0.push((name, value));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Refuses names that PostgreSQL would refuse in every transaction, and those that the switch itself sets.
+    pub(crate) fn check(&self) -> Result<(), SetupError> {
+        for (name, value) in &self.0 {
+            let lower = name.to_ascii_lowercase();
+            let custom = name.contains('.') && name.split('.').all(is_identifier);
+            if !custom || lower.starts_with("request.") || lower.starts_with("rolescope.") {
+                return Err(SetupError::invalid_setting(name));
+            }
+            if value.contains('\0') {
+                return Err(SetupError::invalid_setting(name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AppSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A value can be a secret.
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// Names and values in the order in which they are set.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) names: Vec<String>,
+    pub(crate) values: Vec<String>,
+}
+
+impl Settings {
+    fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.names.push(name.into());
+        self.values.push(value.into());
+    }
+}
+
+/// Collects everything that is set where the five settings of every transaction are not all.
+///
+/// The role's own settings come first, as the authenticator: a privilege on a parameter is granted to it. Then the
+/// role, then what the role can read, so that no setting of a role's own can undo the switch.
+pub(crate) fn all_settings(
+    scope: &RoleScope,
+    request: &RequestSettings,
+    role_settings: &[(String, String)],
+    claim_settings: bool,
+    app_settings: &AppSettings,
+    marker: &str,
+) -> Settings {
+    let mut settings = Settings::default();
+    if !role_settings.is_empty() {
+        settings.push("role", "none");
+        for (name, value) in role_settings {
+            settings.push(name, value);
+        }
+    }
+    settings.push("role", scope.role().as_str());
+    for (name, value) in &app_settings.0 {
+        settings.push(name, value);
+    }
+    if claim_settings {
+        push_claims(&mut settings, scope.claims_json());
+    }
+    settings.push("request.jwt.claims", scope.claims_json());
+    settings.push("request.method", &request.method);
+    settings.push("request.path", &request.path);
+    if let Some(headers) = &request.headers {
+        settings.push("request.headers", headers);
+    }
+    settings.push(super::session::MARKER, marker);
+    settings
+}
+
+fn push_claims(settings: &mut Settings, claims: &str) {
+    // The verifier has seen that this is an object without duplicate members.
+    let Ok(claims) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(claims)
+    else {
+        return;
+    };
+    let mut lower: Vec<String> = claims.keys().map(|name| name.to_ascii_lowercase()).collect();
+    lower.sort_unstable();
+    for (name, value) in &claims {
+        // Setting names are the same in any case: of two claims that differ in it neither can be told.
+        let folded = name.to_ascii_lowercase();
+        let first = lower.partition_point(|other| *other < folded);
+        let ambiguous = lower.get(first + 1) == Some(&folded);
+        if ambiguous || !is_identifier(name) {
+            continue;
+        }
+        let text = serde_json::from_str::<String>(value.get())
+            .unwrap_or_else(|_| value.get().to_owned());
+        settings.push(["request.jwt.claim.", name].concat(), text);
+    }
+}
+
+/// Whether PostgreSQL takes a text as one part of a custom setting's name.
+fn is_identifier(part: &str) -> bool {
+    let mut bytes = part.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_' || !first.is_ascii())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$' || !b.is_ascii())
+}
+
+/// Adds what every session of the pool starts with to the options of the URL. What comes later wins.
+///
+/// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-OPTIONS>
+pub(crate) fn startup_options(
+    of_url: Option<&str>,
+    resting_role: Option<&RoleName>,
+    statement_timeout: Option<Duration>,
+    idle_in_transaction_timeout: Option<Duration>,
+) -> String {
+    let mut options = of_url.unwrap_or_default().to_owned();
+    let mut add = |name: &str, value: &str| {
+        if !options.is_empty() {
+            options.push(' ');
+        }
+        options.push_str("-c ");
+        options.push_str(name);
+        options.push('=');
+        for c in value.chars() {
+            if c == '\\' || c.is_ascii_whitespace() {
+                options.push('\\');
+            }
+            options.push(c);
+        }
+    };
+    if let Some(role) = resting_role {
+        add("role", role.as_str());
+    }
+    if let Some(timeout) = statement_timeout {
+        add("statement_timeout", &milliseconds(timeout));
+    }
+    if let Some(timeout) = idle_in_transaction_timeout {
+        add(
+            "idle_in_transaction_session_timeout",
+            &milliseconds(timeout),
+        );
+    }
+    options
+}
+
+/// PostgreSQL counts timeouts in an `int4` of milliseconds, and 0 means none.
+fn milliseconds(timeout: Duration) -> String {
+    let millis = if timeout.is_zero() {
+        0
+    } else {
+        timeout.as_millis().clamp(1, 2_147_483_647)
+    };
+    millis.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn startup_options_join_those_of_the_url_and_escape_names() {
+        let role = RoleName::parse(r"odd role\name").unwrap();
+        assert_eq!(
+            startup_options(
+                Some("-c work_mem=8MB"),
+                Some(&role),
+                Some(Duration::from_micros(1)),
+                Some(Duration::from_secs(60)),
+            ),
+            r"-c work_mem=8MB -c role=odd\ role\\name -c statement_timeout=1 -c idle_in_transaction_session_timeout=60000"
+        );
+        assert_eq!(startup_options(None, None, None, None), "");
+    }
+
+    #[test]
+    fn claims_become_settings_where_their_names_can() {
+        let mut settings = Settings::default();
+        push_claims(
+            &mut settings,
+            r#"{"sub":"a\"b","n":12345678901234567890123,"https://x/y":1,"Tid":1,"tid":2,"o":{"a":1},"_ok$1":null}"#,
+        );
+        let mut pairs: Vec<_> = settings.names.iter().zip(&settings.values).collect();
+        pairs.sort();
+        let expected = [
+            ("request.jwt.claim._ok$1", "null"),
+            ("request.jwt.claim.n", "12345678901234567890123"),
+            ("request.jwt.claim.o", r#"{"a":1}"#),
+            ("request.jwt.claim.sub", r#"a"b"#),
+        ];
+        assert!(
+            pairs
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .eq(expected),
+            "{pairs:?}"
+        );
+    }
+
+    #[test]
+    fn app_settings_cannot_pose_as_the_request() {
+        for (name, accepted) in [
+            ("app.tenant", true),
+            ("App.Tenant.x", true),
+            ("tenant", false),
+            ("role", false),
+            ("request.jwt.claims", false),
+            ("Request.method", false),
+            ("rolescope.marker", false),
+            ("app.", false),
+            ("app.a-b", false),
+        ] {
+            let mut settings = AppSettings::default();
+            settings.push(name.into(), "x".into());
+            assert_eq!(settings.check().is_ok(), accepted, "{name}");
+        }
+    }
+}
