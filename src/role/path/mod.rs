@@ -199,3 +199,6 @@ impl fmt::Debug for RolePath {
         f.debug_tuple("RolePath").field(&self.text).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
