@@ -37,7 +37,7 @@
 //! # Ok::<(), rolescope::role::RoleNameError>(())
 //! ```
 
-mod decide;
+pub(crate) mod decide;
 mod name;
 mod path;
 mod scope;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Says where a text stops being a [`RolePath`], and what was expected there.
+/// Says where a text stops being a [`RolePath`](super::RolePath), and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolePathError {
     pub(super) position: usize,
