@@ -26,6 +26,8 @@ const MAX_BYTES: usize = 1024;
 /// | `.` | PostgREST's older path language, the table below | `.realm_access.roles[0]` |
 /// | `$` | an [RFC 9535] JSONPath query | `$.realm_access.roles[?search(@, '^app_')]` |
 ///
+/// Mind the first `.`: `realm_access.roles[0]` is the plain name of one oddly named claim.
+///
 /// A plain name has no space at either end; a claim whose name has, or whose name begins with `.`, `$` or `[`, is
 /// reached by the other two languages. Claims are an object, so a path that begins with `[` would never lead anywhere
 /// and is refused.
@@ -131,6 +133,7 @@ impl RolePath {
 
     /// Returns the text that the claims, a JSON object, have at this path, or `None` where they have nothing there.
     ///
+    /// A path that asks a member of something that is no object, or an element of what is no array, leads to nothing.
     /// Unlike PostgREST, which encodes any other value as JSON and takes that for a role, this is an error where the
     /// value is not a string; `null` is not one either.
     ///
