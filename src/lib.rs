@@ -10,4 +10,5 @@ mod wire;
 
 pub use auth::jwt::{Claims, JwtVerifier};
 pub use error::{Error, ErrorKind};
+pub use role::{RoleName, RolePolicy, RoleScope};
 pub use wire::ResponseBody;
