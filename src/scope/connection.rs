@@ -391,7 +391,8 @@ impl fmt::Debug for RoleScopedConnection {
 }
 
 fn one(rows: Vec<Row>) -> Result<Row, Error> {
-    at_most_one(rows)?.ok_or_else(|| wrong_shape("a statement returned no row where one was expected"))
+    at_most_one(rows)?
+        .ok_or_else(|| wrong_shape("a statement returned no row where one was expected"))
 }
 
 fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {

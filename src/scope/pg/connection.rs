@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8_postgres::tokio_postgres::{Client, Error as PgError, SimpleQueryStream, Statement};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join4};
 use futures_util::{FutureExt, TryStreamExt};
 
 use super::session;
@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) statements: Statements,
     /// Whether the session falls to the resting role when a transaction ends.
     pub(crate) rests: bool,
+    /// The role that the session logged in as.
+    pub(crate) login: Option<String>,
     doubtful: AtomicBool,
     farewell: Mutex<Option<Farewell>>,
     marker_seed: u64,
@@ -44,17 +46,17 @@ impl Session {
         resting_role: Option<&str>,
         statement_cache: usize,
     ) -> Result<Self, PgError> {
-        let (who, switch, switch_with_settings, check) = futures_util::try_join!(
+        let (who, switch, switch_with_settings, check) = try_join4(
             client.query_typed(session::WHO, &[]),
             client.prepare(session::SWITCH),
             client.prepare(session::SWITCH_WITH_SETTINGS),
             client.prepare(session::CHECK),
-        )?;
-        let current_user: &str = match who.first() {
-            Some(row) => row.try_get(0)?,
-            None => "",
-        };
-        let rests = resting_role == Some(current_user);
+        )
+        .await?;
+        let who = who.first();
+        let current_user: Option<String> = who.map(|row| row.try_get(0)).transpose()?;
+        let login = who.map(|row| row.try_get(1)).transpose()?;
+        let rests = resting_role.is_some() && resting_role == current_user.as_deref();
         Ok(Self {
             client,
             switch,
@@ -62,6 +64,7 @@ impl Session {
             check,
             statements: Statements::new(statement_cache),
             rests,
+            login,
             doubtful: AtomicBool::new(false),
             farewell: Mutex::new(None),
             marker_seed: RandomState::new().build_hasher().finish(),
@@ -124,9 +127,7 @@ impl Session {
     }
 
     fn farewell_slot(&self) -> std::sync::MutexGuard<'_, Option<Farewell>> {
-        self.farewell
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.farewell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

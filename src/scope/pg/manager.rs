@@ -1,6 +1,6 @@
 //! bb8's view of our sessions: how they are made, and when they are closed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::ManageConnection;
@@ -19,6 +19,7 @@ pub(crate) struct Shared {
     last_failure: Mutex<Option<Failure>>,
     failures: watch::Sender<u64>,
     warned_of_rest: std::sync::Once,
+    login: OnceLock<String>,
 }
 
 #[derive(Clone)]
@@ -42,6 +43,7 @@ impl Shared {
             last_failure: Mutex::new(None),
             failures: watch::Sender::new(0),
             warned_of_rest: std::sync::Once::new(),
+            login: OnceLock::new(),
         }
     }
 
@@ -59,9 +61,12 @@ impl Shared {
 
     /// Returns the cause of the last failed attempt, unless one has succeeded since.
     pub(crate) fn last_failure(&self) -> Option<Error> {
-        self.failure()
-            .as_ref()
-            .map(|failure| failure.error.clone())
+        self.failure().as_ref().map(|failure| failure.error.clone())
+    }
+
+    /// The role that sessions log in as, once one has.
+    pub(crate) fn login(&self) -> Option<&str> {
+        self.login.get().map(String::as_str)
     }
 
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
@@ -76,7 +81,12 @@ impl Shared {
             Session::new(client, self.resting_role.as_deref(), self.statement_cache).await
         };
         match tokio::time::timeout(self.connect_timeout, opening).await {
-            Ok(Ok(session)) => Ok(session),
+            Ok(Ok(session)) => {
+                if let Some(login) = &session.login {
+                    self.login.get_or_init(|| login.clone());
+                }
+                Ok(session)
+            }
             Ok(Err(error)) => Err(Error::with_source(
                 ErrorKind::Unavailable,
                 "no connection to the database could be made",

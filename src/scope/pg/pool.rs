@@ -191,9 +191,9 @@ impl RoleScopedPool {
         self.0.anonymous_role.as_ref()
     }
 
-    /// The role that the pool logs in as, where the URL says it.
+    /// The role that the pool logs in as: as the server says, and before the first connection as the URL says.
     pub(crate) fn login(&self) -> Option<&str> {
-        self.0.login.as_deref()
+        self.shared().login().or(self.0.login.as_deref())
     }
 
     pub(crate) async fn acquire(&self) -> Result<Lease, Error> {
@@ -368,7 +368,10 @@ impl RoleScopedPoolBuilder {
         )
         .await?;
         if let Some(role_settings) = &pool.0.role_settings {
-            role_settings.load().await.map_err(SetupError::unreachable)?;
+            role_settings
+                .load()
+                .await
+                .map_err(SetupError::unreachable)?;
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
         pool.0
@@ -391,12 +394,14 @@ impl RoleScopedPoolBuilder {
         let anonymous_role = self
             .anonymous_role
             .as_deref()
-            .map(|role| RoleName::parse(role).map_err(|error| SetupError::invalid_role(role, error)))
+            .map(|role| {
+                RoleName::parse(role).map_err(|error| SetupError::invalid_role(role, error))
+            })
             .transpose()?;
         let resting_role = match self.resting_role.as_deref() {
-            Some(role) => Some(
-                RoleName::parse(role).map_err(|error| SetupError::invalid_role(role, error))?,
-            ),
+            Some(role) => {
+                Some(RoleName::parse(role).map_err(|error| SetupError::invalid_role(role, error))?)
+            }
             None => anonymous_role.clone(),
         };
         self.options.app_settings.check()?;

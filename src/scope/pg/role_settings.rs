@@ -72,7 +72,10 @@ impl RoleSettings {
                 .await?
                 .first()
                 .map_or_else(|| Ok(String::new()), |row| row.try_get(0))?;
-            let allowed = if version.parse::<u32>().is_ok_and(|version| version >= 150_000) {
+            let allowed = if version
+                .parse::<u32>()
+                .is_ok_and(|version| version >= 150_000)
+            {
                 GRANTED_SETTINGS
             } else {
                 USER_SETTINGS
@@ -98,14 +101,8 @@ impl RoleSettings {
                     elapsed,
                 )
             })??;
-        *self
-            .by_role
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(by_role);
-        *self
-            .read_at
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.by_role.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_role);
+        *self.read_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(())
     }
 

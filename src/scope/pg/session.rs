@@ -88,8 +88,8 @@ pub(crate) const ROLLBACK_AND_RESET: &str = "\
     DISCARD TEMP; \
     DISCARD SEQUENCES";
 
-/// Who the session is while no transaction runs.
-pub(crate) const WHO: &str = "SELECT current_user::pg_catalog.text";
+/// Who the session is while no transaction runs, and who it logged in as.
+pub(crate) const WHO: &str = "SELECT current_user::pg_catalog.text, session_user::pg_catalog.text";
 
 /// Which of the words that end other sessions' prepared statements a text begins with, or `COPY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +174,10 @@ mod tests {
         for (sql, expected) in [
             ("select 1", FirstWord::Other),
             ("DISCARD ALL", FirstWord::Prepared),
-            (" \n-- c\n /* a /* b */ ü */ deallocate all", FirstWord::Prepared),
+            (
+                " \n-- c\n /* a /* b */ ü */ deallocate all",
+                FirstWord::Prepared,
+            ),
             ("Prepare x as select 1", FirstWord::Prepared),
             ("; discard plans", FirstWord::Prepared),
             ("copy t to stdout", FirstWord::Copy),
@@ -190,7 +193,9 @@ mod tests {
     #[test]
     fn any_mention_of_prepared_statements_counts_in_a_batch() {
         assert!(mentions_prepared("select 1;DEALLOCATE ALL"));
-        assert!(mentions_prepared("do $$ begin execute 'discard plans'; end $$"));
+        assert!(mentions_prepared(
+            "do $$ begin execute 'discard plans'; end $$"
+        ));
         assert!(!mentions_prepared("select prepare_time, discarded from t"));
     }
 

@@ -166,10 +166,7 @@ async fn problems(
         }
     }
     let reached = client
-        .query_typed(
-            REACHES,
-            &[(&becoming, tokio_postgres::types::Type::TEXT)],
-        )
+        .query_typed(REACHES, &[(&becoming, tokio_postgres::types::Type::TEXT)])
         .await?;
     for row in &reached {
         let role: &str = row.try_get(0)?;

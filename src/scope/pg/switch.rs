@@ -111,7 +111,10 @@ fn push_claims(settings: &mut Settings, claims: &str) {
     else {
         return;
     };
-    let mut lower: Vec<String> = claims.keys().map(|name| name.to_ascii_lowercase()).collect();
+    let mut lower: Vec<String> = claims
+        .keys()
+        .map(|name| name.to_ascii_lowercase())
+        .collect();
     lower.sort_unstable();
     for (name, value) in &claims {
         // Setting names are the same in any case: of two claims that differ in it neither can be told.
@@ -121,8 +124,8 @@ fn push_claims(settings: &mut Settings, claims: &str) {
         if ambiguous || !is_identifier(name) {
             continue;
         }
-        let text = serde_json::from_str::<String>(value.get())
-            .unwrap_or_else(|_| value.get().to_owned());
+        let text =
+            serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned());
         settings.push(["request.jwt.claim.", name].concat(), text);
     }
 }

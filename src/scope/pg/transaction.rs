@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
 use bb8_postgres::tokio_postgres::error::SqlState;
-use bb8_postgres::tokio_postgres::types::{BorrowToSql, ToSql, Type};
+use bb8_postgres::tokio_postgres::types::{ToSql, Type};
 use bb8_postgres::tokio_postgres::{Error as PgError, Row, RowStream, Statement};
 use futures_util::future::{join, join3};
 use futures_util::{FutureExt, TryStreamExt};
@@ -28,7 +28,8 @@ use super::pool::RoleScopedPool;
 use super::session::{self, FirstWord};
 use super::switch::{self, RequestSettings};
 use crate::error::{Error, ErrorKind};
-use crate::role::{RoleScope, role_refused};
+use crate::role::RoleScope;
+use crate::role::decide::{not_login, role_refused};
 
 /// One request's transaction, shared by all its handles.
 pub(crate) struct Transaction {
@@ -184,6 +185,7 @@ impl Transaction {
 
     /// Sends `BEGIN` and the switch. The answers are read by whoever sends the first statement.
     fn begin(&self, lease: Lease) -> Result<Current, Error> {
+        not_login(self.scope.role().clone(), self.pool.login())?;
         let mut state = self.lock();
         state.idle()?;
         let stored = self
@@ -374,9 +376,7 @@ impl Transaction {
         let values = match params {
             Params::Inferred(values) => values,
             Params::Typed(typed) => {
-                let values = typed
-                    .iter()
-                    .map(|(value, ty)| (Hidden(*value), ty.clone()));
+                let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
                 let mut running = Running::new(self, current, false);
                 let statement = async { collect(client.query_typed_raw(sql, values).await?).await };
                 let (begun, answer) = join(
@@ -534,7 +534,7 @@ impl Transaction {
             (Ok(()), Err(error)) => {
                 let in_doubt = error.code().is_none_or(|code| {
                     *code == SqlState::INVALID_SQL_STATEMENT_NAME
-                        || *code == SqlState::DUPLICATE_PREPARED_STATEMENT
+                        || *code == SqlState::DUPLICATE_PSTATEMENT
                 });
                 if in_doubt {
                     running.current.session.doubt();
@@ -555,7 +555,8 @@ impl Transaction {
             return false;
         };
         // Preparing and executing count as two.
-        let alone = open.running == 0 && open.sent <= if retry == Retry::PreparedAnew { 1 } else { 2 };
+        let alone =
+            open.running == 0 && open.sent <= if retry == Retry::PreparedAnew { 1 } else { 2 };
         if !alone || open.batch {
             return false;
         }

@@ -1,0 +1,333 @@
+//! [`RoleScopeLayer`]: gives each request its transaction and ends it with the response.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use pin_project::pin_project;
+use tower::{Layer, Service};
+
+use super::connection::{Refused, RoleScopedConnection};
+use super::outcome::Outcome;
+use super::pg::ending::Verdict;
+use super::pg::mode::AccessMode;
+use super::pg::pool::RoleScopedPool;
+use super::pg::switch::RequestSettings;
+use super::pg::transaction::{Finish, Transaction};
+use crate::auth::Access;
+use crate::error::{Error, ErrorKind};
+use crate::role::RolePolicy;
+use crate::wire::{self, Protocol, ResponseBody};
+
+/// Gives each request a [`RoleScopedConnection`] and ends its transaction with the response.
+///
+/// It stands inside of [`JwtAuthLayer`](crate::JwtAuthLayer) and outside of the handlers; see the
+/// [crate's documentation](crate) for its place among other layers. It decides the request's role and takes nothing from
+/// the pool: the connection is lazy. When the response's head is ready, every handle is revoked and the transaction is
+/// committed (2xx, 3xx) or rolled back (everything else). A response with success is not let through before its COMMIT
+/// has been answered; where that fails, an error takes its place.
+///
+/// # Examples
+///
+/// ```no_run
+/// # #[cfg(feature = "axum")]
+/// # async fn example(auth: rolescope::JwtAuthLayer) -> Result<(), Box<dyn std::error::Error>> {
+/// use rolescope::{RolePolicy, RoleScopeLayer, RoleScopedPool};
+/// use tower::ServiceBuilder;
+///
+/// let pool = RoleScopedPool::builder("postgres://authenticator@localhost/app")?
+///     .anonymous_role("anon")
+///     .build()
+///     .await?;
+/// let scope = RoleScopeLayer::new(pool)
+///     .roles(RolePolicy::new().claim(".realm_access.roles[0]")?.allow(["web_user"])?);
+/// let app: axum::Router = axum::Router::new().layer(ServiceBuilder::new().layer(auth).layer(scope));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RoleScopeLayer {
+    pool: RoleScopedPool,
+    policy: RolePolicy,
+    access_mode: Arc<dyn Fn(&Method, &Uri) -> AccessMode + Send + Sync>,
+    request_headers: bool,
+}
+
+impl RoleScopeLayer {
+    /// Creates a layer that takes the role from the token's claim `role`.
+    pub fn new(pool: RoleScopedPool) -> Self {
+        Self {
+            pool,
+            policy: RolePolicy::new(),
+            access_mode: Arc::new(|method, _| by_method(method)),
+            request_headers: false,
+        }
+    }
+
+    /// Sets how a request's role is decided. Defaults to the claim `role`.
+    #[must_use]
+    pub fn roles(mut self, policy: RolePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets how the access mode follows from a request's method and URI. Defaults to `READ ONLY` for GET, HEAD and OPTIONS
+    /// and to `READ WRITE` for the rest.
+    ///
+    /// For one route, put [`AccessMode`] on it as a layer; for one request, say
+    /// [`read_only`](RoleScopedConnection::read_only) in the handler.
+    #[must_use]
+    pub fn access_mode(
+        mut self,
+        mode: impl Fn(&Method, &Uri) -> AccessMode + Send + Sync + 'static,
+    ) -> Self {
+        self.access_mode = Arc::new(mode);
+        self
+    }
+
+    /// Also sets `request.headers`, the request's headers as a JSON object with lower-case names. Defaults to false.
+    ///
+    /// Left out are `Authorization`, `Cookie` and every header that is marked sensitive, as the one that carried the
+    /// token is. Of a header that was sent several times all values are joined by commas.
+    #[must_use]
+    pub fn request_headers(mut self, yes: bool) -> Self {
+        self.request_headers = yes;
+        self
+    }
+
+    fn open_scope<B>(&self, request: &Request<B>) -> Result<RoleScopedConnection, Error> {
+        let access = Access::from_extensions(request.extensions())?;
+        let scope = self
+            .policy
+            .decide(access, self.pool.anonymous_role(), self.pool.login())?;
+        let settings = RequestSettings {
+            method: request.method().as_str().to_owned(),
+            path: request.uri().path().to_owned(),
+            headers: self
+                .request_headers
+                .then(|| headers_json(request.headers())),
+        };
+        let mode = (self.access_mode)(request.method(), request.uri());
+        Ok(RoleScopedConnection::new(Arc::new(Transaction::new(
+            self.pool.clone(),
+            scope,
+            settings,
+            mode,
+        ))))
+    }
+}
+
+fn by_method(method: &Method) -> AccessMode {
+    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+        AccessMode::ReadOnly
+    } else {
+        AccessMode::ReadWrite
+    }
+}
+
+fn headers_json(headers: &HeaderMap) -> String {
+    let mut members = serde_json::Map::new();
+    for name in headers.keys() {
+        if [
+            header::AUTHORIZATION,
+            header::PROXY_AUTHORIZATION,
+            header::COOKIE,
+        ]
+        .contains(name)
+        {
+            continue;
+        }
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .filter(|value| !value.is_sensitive())
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        if !values.is_empty() {
+            members.insert(name.as_str().to_owned(), values.join(", ").into());
+        }
+    }
+    serde_json::Value::Object(members).to_string()
+}
+
+impl<S> Layer<S> for RoleScopeLayer {
+    type Service = RoleScopeService<S>;
+
+    fn layer(&self, inner: S) -> RoleScopeService<S> {
+        RoleScopeService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for RoleScopeLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoleScopeLayer")
+            .field("pool", &self.pool)
+            .field("policy", &self.policy)
+            .field("request_headers", &self.request_headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends each request's transaction with its response. Made by [`RoleScopeLayer`].
+#[derive(Clone, Debug)]
+pub struct RoleScopeService<S> {
+    inner: S,
+    layer: RoleScopeLayer,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for RoleScopeService<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+{
+    type Response = Response<ResponseBody<ResB>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResB>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let protocol = Protocol::of(request.headers());
+        let transaction = match self.layer.open_scope(&request) {
+            Ok(connection) => {
+                let transaction = Arc::clone(connection.transaction());
+                // What a layer of this kind further out left there is not for this one's handlers.
+                request.extensions_mut().remove::<Refused>();
+                request.extensions_mut().insert(connection);
+                Some(OpenScope(transaction))
+            }
+            Err(error) if error.kind() == ErrorKind::MissingLayer => {
+                return ResponseFuture {
+                    state: State::Refused { error },
+                    protocol,
+                };
+            }
+            Err(error) => {
+                request.extensions_mut().remove::<RoleScopedConnection>();
+                request.extensions_mut().insert(Refused(error));
+                None
+            }
+        };
+        ResponseFuture {
+            state: State::Inner {
+                future: self.inner.call(request),
+                transaction,
+            },
+            protocol,
+        }
+    }
+}
+
+/// The transaction while the handler runs. Dropped before its end, with the request's future, it is rolled back.
+#[derive(Clone)]
+struct OpenScope(Arc<Transaction>);
+
+impl Drop for OpenScope {
+    fn drop(&mut self) {
+        drop(self.0.finish(Verdict::Rollback));
+    }
+}
+
+/// Is the response of [`RoleScopeService`], behind the end of its transaction.
+///
+/// Waiting for that end is one boxed future, made only where there is an end to wait for.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<F, B> {
+    #[pin]
+    state: State<F, B>,
+    protocol: Protocol,
+}
+
+#[pin_project(project = StateProj)]
+enum State<F, B> {
+    Inner {
+        #[pin]
+        future: F,
+        transaction: Option<OpenScope>,
+    },
+    Ending {
+        outcome: BoxFuture<'static, Result<(), Error>>,
+        response: Option<Response<B>>,
+        verdict: Verdict,
+        token_sent: bool,
+    },
+    Refused {
+        error: Error,
+    },
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let (result, response, verdict) = match this.state.as_mut().project() {
+                StateProj::Refused { error } => {
+                    return Poll::Ready(Ok(wire::respond(error, *this.protocol)));
+                }
+                StateProj::Inner {
+                    future,
+                    transaction,
+                } => {
+                    let response = ready!(future.poll(cx))?;
+                    let Some(open) = transaction.take() else {
+                        return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    };
+                    let verdict = Outcome::verdict(&response);
+                    match open.0.finish(verdict) {
+                        Finish::Done(result) => (result, response, verdict),
+                        Finish::Ending(ending) => {
+                            let token_sent = open.0.scope().token_sent();
+                            this.state.set(State::Ending {
+                                outcome: Box::pin(ending.outcome()),
+                                response: Some(response),
+                                verdict,
+                                token_sent,
+                            });
+                            continue;
+                        }
+                    }
+                }
+                StateProj::Ending {
+                    outcome,
+                    response,
+                    verdict,
+                    token_sent,
+                } => {
+                    let result = ready!(outcome.as_mut().poll(cx))
+                        .map_err(|error| error.token_sent(*token_sent));
+                    let Some(response) = response.take() else {
+                        return Poll::Pending;
+                    };
+                    (result, response, *verdict)
+                }
+            };
+            return Poll::Ready(Ok(match result {
+                Err(error)
+                    if verdict == Verdict::Commit || error.kind() == ErrorKind::ScopeLeft =>
+                {
+                    wire::respond(&error, *this.protocol)
+                }
+                _ => response.map(ResponseBody::inner),
+            }));
+        }
+    }
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
