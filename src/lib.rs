@@ -8,6 +8,7 @@ pub mod role;
 pub mod scope;
 mod wire;
 
+pub use auth::JwtAuthLayer;
 pub use auth::jwt::{Claims, JwtVerifier};
 pub use error::{Error, ErrorKind};
 pub use wire::ResponseBody;
