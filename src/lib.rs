@@ -8,6 +8,7 @@ pub mod role;
 pub mod scope;
 mod wire;
 
+pub use auth::JwtAuthLayer;
 pub use auth::jwt::{Claims, JwtVerifier};
 #[cfg(feature = "postgres")]
 pub use bb8_postgres::tokio_postgres;

@@ -1,6 +1,61 @@
 //! Who is asking: a request's token → [`Claims`](jwt::Claims).
+//!
+//! [`JwtAuthLayer`] takes the token from the request ([`Bearer`] unless said otherwise), verifies it ([`jwt`]) and leaves
+//! what it found in the request's extensions: an [`Access`] always, and the [`Claims`](jwt::Claims) where there are
+//! some. It asks no database.
+//!
+//! | request | answer |
+//! |---|---|
+//! | no `Authorization`, or one of another scheme | passed on as anonymous; with [`require_token`](JwtAuthLayer::require_token) 401 |
+//! | an acceptable token | passed on with its claims |
+//! | a token that is not acceptable | 401 with `WWW-Authenticate: Bearer error="invalid_token", error_description=".."` |
+//! | two `Authorization` headers | 400 with `error="invalid_request"` |
+//!
+//! A gRPC client, known by its `content-type`, is answered HTTP 200 with `grpc-status: 16`.
+//!
+//! # The order of layers
+//!
+//! From the outside in: tracing, CORS, `JwtAuthLayer`, then what needs the claims.
+//!
+//! - **Tracing outside**, so that refusals are seen. The layer marks the token's header as sensitive, so that whatever
+//!   prints headers further in prints `Sensitive`; for what stands outside, use `tower_http::sensitive_headers`.
+//! - **CORS outside.** A browser's preflight carries no token, and with `require_token` it would be refused; a refusal
+//!   without CORS headers is one that a browser's script cannot read.
+//! - **`RoleScopeLayer` inside.** Where it finds no [`Access`] it answers 500: absence is not anonymity.
+//!
+//! # Examples
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use rolescope::auth::JwtAuthLayer;
+//! use rolescope::{Claims, JwtVerifier};
+//!
+//! async fn whoami(claims: Claims) -> String {
+//!     claims.subject().unwrap_or("somebody").to_owned()
+//! }
+//!
+//! async fn greeting(claims: Option<Claims>) -> &'static str {
+//!     if claims.is_some() { "welcome back" } else { "hello, stranger" }
+//! }
+//!
+//! # let secret = "a secret of thirty-two bytes at least";
+//! let verifier = JwtVerifier::builder().hs256(secret)?.audience("todos").build()?;
+//! let app: Router = Router::new()
+//!     .route("/whoami", get(whoami))
+//!     .route("/greeting", get(greeting))
+//!     .layer(JwtAuthLayer::new(verifier));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod access;
+mod bearer;
+#[cfg(feature = "axum")]
+mod extract;
 pub mod jwt;
+mod layer;
+mod source;
 
 pub use access::Access;
+pub use bearer::Bearer;
+pub use layer::{JwtAuth, JwtAuthLayer, ResponseFuture};
+pub use source::{Cookie, Header, Query, Token, TokenSource, TokenSourceError};

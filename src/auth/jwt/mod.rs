@@ -1,11 +1,52 @@
-//! Verifies one token.
+//! Verifies one token. Nothing here knows of HTTP, and the time is an argument.
+//!
+//! A token is accepted when all of this holds, in this order:
+//!
+//! 1. It has 16 KiB at most and is three parts of base64url, each in its only spelling.
+//! 2. Its header is a JSON object with an `alg`, without `crit`, `b64`, `zip` or `enc`, and names no member twice.
+//! 3. A key of the verifier is for this `alg`. Where the token has a `kid`, it is that key's id, or no key has that id
+//!    and the key has none. At most 16 keys are tried.
+//! 4. The signature is that key's.
+//! 5. The payload is a JSON object in which, at any depth, no member stands twice and no text has U+0000 in it.
+//! 6. `exp` is there and has not passed; `nbf` and `iat`, where they are there, have. 30 seconds of leeway.
+//! 7. `aud` names the configured audience. Where none is configured there is no `aud`.
+//! 8. `iss` is the configured issuer, where one is configured.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use rolescope::JwtVerifier;
+//! use rolescope::auth::jwt::{ManualClock, TokenError};
+//!
+//! # let secret = "not a secret, since it stands here";
+//! let clock = ManualClock::new(SystemTime::now());
+//! let verifier = JwtVerifier::builder()
+//!     .hs256(secret)?
+//!     .audience("todos")
+//!     .issuer("https://login.example")
+//!     .leeway(Duration::from_secs(5))
+//!     .clock(clock.clone())
+//!     .build()?;
+//!
+//! assert_eq!(verifier.verify("garbage").unwrap_err(), TokenError::Malformed);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
+mod builder;
 mod claims;
+mod clock;
 mod error;
+mod header;
+mod json;
+mod keys;
+mod rules;
+mod signature;
+mod verifier;
 
-pub use claims::Claims;
+pub use builder::{BuildError, Dangerous, HasKey, JwtVerifierBuilder, WantsKey};
+pub use claims::{ClaimError, Claims};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;
-
-/// Verifies tokens.
-#[derive(Clone, Debug)]
-pub struct JwtVerifier;
+pub use keys::{Algorithm, Key, KeyError, KeyErrorKind};
+pub use verifier::JwtVerifier;

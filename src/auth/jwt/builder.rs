@@ -1,0 +1,309 @@
+//! Makes a verifier. The key is a state, since there is no verifier without one; all else has a default.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{Clock, SystemClock};
+use super::keys::{Key, KeyError, KeyErrorKind};
+use super::rules::Rules;
+use super::signature;
+use super::verifier::JwtVerifier;
+
+/// The longest leeway: RFC 7519 speaks of "no more than a few minutes", and more would undo the checks.
+const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
+
+/// Says that a [`JwtVerifierBuilder`] has no key yet, and cannot be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct WantsKey;
+
+/// Says that a [`JwtVerifierBuilder`] has a key, and can be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HasKey;
+
+/// Makes a [`JwtVerifier`] out of keys and rules. The order of its methods does not matter.
+///
+/// Without a key it does not compile:
+///
+/// ```compile_fail,E0599
+/// rolescope::JwtVerifier::builder().audience("todos").build();
+/// ```
+///
+/// ```
+/// # let secret = "a secret of thirty-two bytes at least";
+/// rolescope::JwtVerifier::builder().audience("todos").hs256(secret)?.build()?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct JwtVerifierBuilder<State> {
+    keys: Vec<Key>,
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+    accept_short_secrets: bool,
+    state: PhantomData<State>,
+}
+
+impl JwtVerifierBuilder<WantsKey> {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: Vec::new(),
+            rules: Rules::default(),
+            clock: Arc::new(SystemClock),
+            accept_short_secrets: false,
+            state: PhantomData,
+        }
+    }
+}
+
+/// Keys. Each call adds to those that are there.
+impl<State> JwtVerifierBuilder<State> {
+    /// Adds an HMAC secret for `HS256`, of 32 bytes or more. See [`Key::hs256`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::hs256`].
+    pub fn hs256(self, secret: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        Ok(self.key(Key::hs256(secret)?))
+    }
+
+    /// Adds an HMAC secret for `HS384`, of 48 bytes or more. See [`Key::hs384`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::hs384`].
+    pub fn hs384(self, secret: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        Ok(self.key(Key::hs384(secret)?))
+    }
+
+    /// Adds an HMAC secret for `HS512`, of 64 bytes or more. See [`Key::hs512`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::hs512`].
+    pub fn hs512(self, secret: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        Ok(self.key(Key::hs512(secret)?))
+    }
+
+    /// Adds the RSA, EC or Ed25519 public key of a PEM. See [`Key::from_pem`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::from_pem`].
+    pub fn pem(self, pem: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        Ok(self.key(Key::from_pem(pem)?))
+    }
+
+    /// Adds a JWK. See [`Key::from_jwk`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::from_jwk`].
+    pub fn jwk(self, json: &str) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        Ok(self.key(Key::from_jwk(json)?))
+    }
+
+    /// Adds the usable keys of a JWKS. See [`Key::from_jwks`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::from_jwks`].
+    pub fn jwks(self, json: &str) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        self.keys(Key::from_jwks(json)?)
+    }
+
+    /// Adds a key.
+    pub fn key(mut self, key: Key) -> JwtVerifierBuilder<HasKey> {
+        self.keys.push(key);
+        self.has_key()
+    }
+
+    /// Adds several keys.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn keys(
+        mut self,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+        let before = self.keys.len();
+        self.keys.extend(keys);
+        if self.keys.len() == before {
+            return Err(KeyError::new(
+                KeyErrorKind::NoKey,
+                "the list of keys is empty: a verifier needs a key",
+            ));
+        }
+        Ok(self.has_key())
+    }
+
+    fn has_key(self) -> JwtVerifierBuilder<HasKey> {
+        JwtVerifierBuilder {
+            keys: self.keys,
+            rules: self.rules,
+            clock: self.clock,
+            accept_short_secrets: self.accept_short_secrets,
+            state: PhantomData,
+        }
+    }
+}
+
+/// Rules.
+impl<State> JwtVerifierBuilder<State> {
+    /// Accepts tokens that are meant for `audience`, among others. Tokens without an `aud` are refused then.
+    ///
+    /// Said several times, any of them will do. Defaults to none: a token with an `aud` is refused (RFC 7519 section
+    /// 4.1.3).
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.rules.audiences.push(audience.into());
+        self
+    }
+
+    /// Accepts tokens that are meant for anybody, and such as do not say.
+    ///
+    /// A token that was issued for another service is good here, too. That is right where one issuer's services are one
+    /// party; elsewhere name the [`audience`](Self::audience). Defaults to no.
+    pub fn any_audience(mut self) -> Self {
+        self.rules.any_audience = true;
+        self
+    }
+
+    /// Accepts tokens of `issuer` only. Tokens without an `iss` are refused then.
+    ///
+    /// Said several times, any of them will do. Defaults to any issuer that has a key here.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.rules.issuers.push(issuer.into());
+        self
+    }
+
+    /// Refuses tokens that do not have this claim, or have `null` there. Defaults to none but `exp`.
+    pub fn require_claim(mut self, name: impl Into<String>) -> Self {
+        self.rules.required.push(name.into());
+        self
+    }
+
+    /// Sets how far clocks may be apart, for `exp`, `nbf` and `iat`. Defaults to 30 seconds; 10 minutes are the most.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.rules.leeway = leeway;
+        self
+    }
+
+    /// Sets the clock. Defaults to the [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Leads to what makes a verifier less safe. Each use is to be found by this word.
+    pub fn dangerous(self) -> Dangerous<State> {
+        Dangerous(self)
+    }
+}
+
+impl JwtVerifierBuilder<HasKey> {
+    /// Builds the verifier.
+    ///
+    /// # Errors
+    ///
+    /// A secret is shorter than its hash, a rule contradicts another one or checks nothing, or this crate was compiled without a signature
+    /// backend (feature `aws-lc-rs` or `rust-crypto`).
+    pub fn build(self) -> Result<JwtVerifier, BuildError> {
+        let backend = signature::backend().ok_or(BuildError::NoBackend)?;
+        if !self.accept_short_secrets {
+            self.keys.iter().try_for_each(Key::check_length)?;
+        }
+        let rules = self.rules;
+        if rules.any_audience && !rules.audiences.is_empty() {
+            return Err(BuildError::AudienceContradiction);
+        }
+        if rules
+            .audiences
+            .iter()
+            .chain(&rules.issuers)
+            .any(String::is_empty)
+        {
+            return Err(BuildError::EmptyName);
+        }
+        if rules.leeway > MAX_LEEWAY {
+            return Err(BuildError::LongLeeway);
+        }
+        Ok(JwtVerifier::new(self.keys, rules, self.clock, backend))
+    }
+}
+
+impl<State> fmt::Debug for JwtVerifierBuilder<State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtVerifierBuilder")
+            .field("keys", &self.keys)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Holds the ways around a check. Each leads back to the builder.
+#[derive(Debug)]
+#[must_use = "nothing is changed until one of the methods is called"]
+pub struct Dangerous<State>(JwtVerifierBuilder<State>);
+
+impl<State> Dangerous<State> {
+    /// Accepts HMAC secrets that are shorter than their hash.
+    ///
+    /// Whoever has one token can guess such a secret at leisure, and then sign tokens for any role.
+    pub fn accept_short_secrets(mut self) -> JwtVerifierBuilder<State> {
+        self.0.accept_short_secrets = true;
+        self.0
+    }
+
+    /// Accepts tokens without `exp`.
+    ///
+    /// Such a token is good until the key is replaced. An `exp` that is there is still checked.
+    pub fn accept_missing_exp(mut self) -> JwtVerifierBuilder<State> {
+        self.0.rules.accept_missing_exp = true;
+        self.0
+    }
+}
+
+/// Says why a verifier could not be built, and how to cure it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A key is not acceptable.
+    Key(KeyError),
+    /// This crate was compiled without a signature backend.
+    NoBackend,
+    /// Both `audience` and `any_audience` were said.
+    AudienceContradiction,
+    /// An audience or an issuer is the empty string.
+    EmptyName,
+    /// The leeway is longer than 10 minutes.
+    LongLeeway,
+}
+
+impl From<KeyError> for BuildError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key(error) => return error.fmt(f),
+            Self::NoBackend => {
+                "rolescope was compiled without a signature backend: enable its feature `aws-lc-rs` or `rust-crypto`"
+            }
+            Self::AudienceContradiction => {
+                "both `audience` and `any_audience` were said: leave one of them out"
+            }
+            Self::EmptyName => {
+                "an audience or an issuer is empty: is the variable set that it was read from?"
+            }
+            Self::LongLeeway => "the leeway is longer than 10 minutes: set the clocks instead",
+        })
+    }
+}
+
+impl std::error::Error for BuildError {}
