@@ -1,1 +1,6 @@
-fn main() {}
+//! Every test against a real PostgreSQL or over real HTTP, in one binary.
+
+#[cfg(feature = "postgres")]
+mod local_postgres;
+#[cfg(feature = "postgres")]
+mod support;
