@@ -27,21 +27,25 @@ fn nothing_is_left_when_dropped() {
 fn nothing_is_left_when_the_server_is_killed_first() {
     let server = LocalPostgres::start().expect("a server starts");
     let directory = server.directory().to_owned();
-    let pid = fs::read_to_string(directory.join("data/postmaster.pid")).expect("it has a pid file");
-    let pid = pid
-        .lines()
-        .next()
-        .expect("its first line is the pid")
-        .to_owned();
+    let pid_file = fs::read_to_string(directory.join("data/postmaster.pid")).expect("it is there");
+    let mut lines = pid_file.lines();
+    let pid = lines.next().expect("its first line is the pid");
+    let segment = lines.nth(5).and_then(|line| line.split_whitespace().nth(1));
+    let segment = format!(
+        " {} ",
+        segment.expect("its seventh line is the memory segment")
+    );
+    assert!(memory_segments().contains(&segment));
     assert!(
         Command::new("kill")
-            .args(["-KILL", &pid])
+            .args(["-KILL", pid])
             .status()
             .expect("kill runs")
             .success()
     );
     wait_until("the directory is removed", || !directory.exists());
     drop(server);
+    assert!(!memory_segments().contains(&segment));
     assert_gone(&directory);
 }
 
@@ -190,6 +194,11 @@ fn assert_gone(directory: &Path) {
     wait_until("its processes are gone", || {
         processes_that_name(directory).is_empty()
     });
+}
+
+fn memory_segments() -> String {
+    let output = Command::new("ipcs").arg("-m").output().expect("ipcs runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Supervisor, `initdb` and server have the directory among their arguments.

@@ -189,6 +189,8 @@ stop() {
         wait "$server"
     fi
     [ -z "$watch" ] || kill -KILL "$watch"
+    # A server that was killed leaves its memory segment behind; line 7 is `key id`.
+    set -- $(sed -n 7p "$dir/data/postmaster.pid") && [ -z "$2" ] || ipcrm -m "$2"
     [ -z "$dir" ] || rm -rf "$dir"
 }
 trap stop EXIT
