@@ -124,6 +124,7 @@ fn a_supervisor_told_to_stop_takes_the_server_with_it() {
 }
 
 /// Owns a server and ends as told, where this process was started by [`Owner::start`]; else it does nothing.
+#[expect(clippy::exit, reason = "this end is one of those that are tested")]
 fn be_the_owner() {
     let Ok(end) = std::env::var("ROLESCOPE_TEST_OWNER") else {
         return;

@@ -3,4 +3,6 @@
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(feature = "postgres")]
+mod sql_files;
+#[cfg(feature = "postgres")]
 mod support;

@@ -13,7 +13,7 @@ use local_postgres::LocalPostgres;
 /// What each test's database starts with. Roles belong to the whole server, so no test makes or alters one of these.
 const TEMPLATE: &str = concat!(
     include_str!("../../../examples/sql/roles.sql"),
-    "CREATE ROLE jdoe123; CREATE ROLE web_user; CREATE ROLE user_role;
+    "CREATE ROLE jdoe123 IN ROLE author; CREATE ROLE web_user; CREATE ROLE user_role;
      GRANT jdoe123, web_user, user_role TO authenticator;
      CREATE ROLE not_granted;
      GRANT USAGE ON SCHEMA public TO jdoe123, web_user, user_role, not_granted;"
@@ -95,14 +95,10 @@ impl Database {
             result.unwrap_or_else(|e| panic!("{}\nat {at}", describe(&e)));
         }
     }
-
-    /// Returns 17 for PostgreSQL 17.2.
-    pub(crate) fn major_version(&self) -> u32 {
-        self.server.major_version()
-    }
 }
 
-async fn connect(url: &str) -> Client {
+/// Connects with what the server does by itself at login.
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
         .unwrap_or_else(|e| panic!("cannot connect to {url}: {}", describe(&e)));
