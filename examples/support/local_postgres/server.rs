@@ -1,0 +1,231 @@
+//! A server of our own on a Unix socket that ends when we end, however that happens.
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::programs::{Programs, Search};
+
+/// A running PostgreSQL with nothing in it, reached over a Unix socket without a password.
+///
+/// Dropping it stops the server and removes its directory. The same happens when this process ends without dropping
+/// it: a shell holds the server and waits for the end of a pipe whose other end only this process has, and the kernel
+/// closes that end even on SIGKILL.
+#[derive(Debug)]
+pub(crate) struct LocalPostgres {
+    directory: PathBuf,
+    major_version: u32,
+    supervisor: Child,
+    lifeline: Option<ChildStdin>,
+}
+
+impl LocalPostgres {
+    /// Starts a server from the programs that [`Search::from_env`] finds.
+    ///
+    /// # Errors
+    ///
+    /// The text says what failed and how to cure it.
+    pub(crate) fn start() -> Result<Self, String> {
+        Self::start_with(&Search::from_env().find()?)
+    }
+
+    /// Starts a server from these programs.
+    ///
+    /// # Errors
+    ///
+    /// The text says what failed, with the end of the server's own log.
+    pub(crate) fn start_with(programs: &Programs) -> Result<Self, String> {
+        let mut supervisor = ServerUser::current()?
+            .command("/bin/sh")
+            .args(["-c", SUPERVISOR, "rolescope-postgres"])
+            .arg(programs.bin())
+            .arg(std::env::var_os("ROLESCOPE_PG_DIR").unwrap_or_default())
+            .arg(std::env::temp_dir())
+            // Otherwise Ctrl-C in a terminal would reach the supervisor too, and the server before we are done with it.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("cannot start the supervisor of PostgreSQL, /bin/sh: {e}"))?;
+        let lifeline = supervisor.stdin.take();
+        let report = supervisor.stdout.take().map(read_report);
+        let mut this = Self {
+            directory: PathBuf::new(),
+            major_version: programs.major_version(),
+            supervisor,
+            lifeline,
+        };
+        match report {
+            Some(Ok(directory)) => this.directory = directory,
+            Some(Err(report)) => {
+                return Err(format!(
+                    "the PostgreSQL in {} did not start:\n{report}",
+                    programs.bin().display()
+                ));
+            }
+            None => return Err("the supervisor of PostgreSQL has no standard output".into()),
+        }
+        Ok(this)
+    }
+
+    /// Returns the URL for the superuser `postgres`.
+    pub(crate) fn superuser_url(&self, database: &str) -> String {
+        self.url("postgres", database)
+    }
+
+    /// Returns the URL for a user, who needs no password.
+    pub(crate) fn url(&self, user: &str, database: &str) -> String {
+        let host = self.directory.to_string_lossy().replace('/', "%2F");
+        format!("postgresql://{user}@{host}:5432/{database}")
+    }
+
+    /// Returns the directory that holds the socket, the log and the data.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns 17 for PostgreSQL 17.2.
+    pub(crate) fn major_version(&self) -> u32 {
+        self.major_version
+    }
+}
+
+impl Drop for LocalPostgres {
+    fn drop(&mut self) {
+        self.lifeline = None;
+        // The directory is gone only when the supervisor is.
+        let _ = self.supervisor.wait();
+    }
+}
+
+fn read_report(output: impl io::Read) -> Result<PathBuf, String> {
+    let mut report = String::new();
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        if let Some(directory) = line.strip_prefix("ready ") {
+            return Ok(directory.into());
+        }
+        report.push_str(&line);
+        report.push('\n');
+    }
+    Err(report)
+}
+
+/// Whom the server runs as: us, or for root somebody else, since PostgreSQL refuses root.
+pub(super) struct ServerUser(Option<(u32, u32)>);
+
+impl ServerUser {
+    pub(super) fn current() -> Result<Self, String> {
+        if !is_root() {
+            return Ok(Self(None));
+        }
+        let passwd = std::fs::read_to_string("/etc/passwd")
+            .map_err(|e| format!("cannot read /etc/passwd: {e}"))?;
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| ids_of(name, &passwd))
+            .map(|ids| Self(Some(ids)))
+            .ok_or_else(|| {
+                "PostgreSQL does not run as root, and /etc/passwd has neither `postgres` nor `nobody`".into()
+            })
+    }
+
+    /// Makes a command that runs as this user, in a directory and with variables that cannot trip it up.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir("/").env("LC_ALL", "C");
+        // Without a fixed zone initdb compares the system's with every zone that it knows.
+        command.env("TZ", "UTC");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        if let Some((uid, gid)) = self.0 {
+            command.gid(gid).uid(uid);
+        }
+        command
+    }
+}
+
+pub(super) fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn ids_of(name: &str, passwd: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() != Some(name) {
+            return None;
+        }
+        // macOS writes nobody's as -2.
+        let mut id = || fields.next()?.parse::<i64>().ok().map(|id| id as u32);
+        id();
+        Some((id()?, id()?))
+    })
+}
+
+/// Arguments: the programs' directory, the wanted base directory or nothing, the temporary directory.
+///
+/// It prints `ready DIRECTORY`, or else what went wrong, of which only the end, since nobody reads the pipe while it
+/// fills. QUIT is repeated because a shell starts background jobs with QUIT ignored: the server does not hear it until it
+/// has set its handlers. Socket paths are limited to 103 bytes on some systems, hence the limit on the base directory.
+const SUPERVISOR: &str = r#"
+umask 077
+trap '' PIPE
+trap 'exit 1' HUP INT TERM
+exec 3<&0 </dev/null
+dir= server= watch=
+
+stop() {
+    trap '' HUP INT TERM
+    if [ -n "$server" ]; then
+        while kill -QUIT "$server"; do sleep 0.05; done &
+        wait "$server"
+    fi
+    [ -z "$watch" ] || kill -KILL "$watch"
+    # A server that was killed leaves its memory segment behind; line 7 is `key id`.
+    set -- $(sed -n 7p "$dir/data/postmaster.pid") && [ -z "$2" ] || ipcrm -m "$2"
+    [ -z "$dir" ] || rm -rf "$dir"
+}
+trap stop EXIT
+
+shm=
+room=$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')
+[ "${room:-0}" -gt 1048576 ] && shm=/dev/shm
+for base in ${2:+"$2"} $shm "$3" /tmp; do
+    [ ${#base} -lt 70 ] && dir=$(mktemp -d "$base/rolescope-XXXXXX") && break
+done
+if [ -z "$dir" ]; then
+    echo "no directory can be made in ${2:-any of $shm $3 /tmp} by $(id -un)"
+    exit 1
+fi
+
+if ! "$1/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions >"$dir/log" 2>&1
+then
+    tail -c 4000 "$dir/log"
+    exit 1
+fi
+
+"$1/postgres" -D "$dir/data" -p 5432 -k "$dir" -c listen_addresses= -c max_connections=200 -c shared_buffers=32MB \
+    -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
+    -c dynamic_shared_memory_type=mmap -c autovacuum=off -c jit=off -c log_destination=stderr -c logging_collector=off \
+    >"$dir/log" 2>&1 3<&- &
+server=$!
+(
+    trap - EXIT
+    until case $(sed -n 8p "$dir/data/postmaster.pid") in ready*) true ;; *) false ;; esac; do sleep 0.01; done
+    echo "ready $dir"
+    read -r end <&3
+    while kill -QUIT "$server"; do sleep 0.05; done
+) &
+watch=$!
+wait "$server"
+server=
+tail -c 4000 "$dir/log"
+"#;

@@ -1,0 +1,127 @@
+//! What the tests share: one PostgreSQL for the whole binary, one database per test.
+
+#[path = "../../../examples/support/local_postgres/mod.rs"]
+pub(crate) mod local_postgres;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bb8_postgres::tokio_postgres::{self, Client, NoTls};
+
+use local_postgres::LocalPostgres;
+
+/// What each test's database starts with. Roles belong to the whole server, so no test makes or alters one of these.
+const TEMPLATE: &str = concat!(
+    include_str!("../../../examples/sql/roles.sql"),
+    "CREATE ROLE jdoe123 IN ROLE author; CREATE ROLE web_user; CREATE ROLE user_role;
+     GRANT jdoe123, web_user, user_role TO authenticator;
+     CREATE ROLE not_granted;
+     GRANT USAGE ON SCHEMA public TO jdoe123, web_user, user_role, not_granted;"
+);
+
+/// Returns the server of this test binary. It is never dropped and ends with the process all the same.
+pub(crate) fn server() -> &'static LocalPostgres {
+    static SERVER: OnceLock<LocalPostgres> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let server = LocalPostgres::start().unwrap_or_else(|e| panic!("{e}"));
+        let make_template = async {
+            let admin = connect(&server.superuser_url("postgres")).await;
+            run(&admin, "CREATE DATABASE template_of_tests").await;
+            drop(admin);
+            let admin = connect(&server.superuser_url("template_of_tests")).await;
+            run(&admin, TEMPLATE).await;
+        };
+        // A thread of its own, since the test that comes first may be inside a runtime.
+        std::thread::scope(|scope| {
+            let made = scope.spawn(|| runtime().block_on(make_template)).join();
+            made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        server
+    })
+}
+
+/// Makes a database for one test.
+pub(crate) async fn database() -> Database {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let server = tokio::task::spawn_blocking(server)
+        .await
+        .expect("the server starts");
+    let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    // On /dev/shm it takes half the time of the default, which writes each page to the log.
+    let strategy = if server.major_version() >= 15 {
+        "STRATEGY FILE_COPY"
+    } else {
+        ""
+    };
+    let admin = connect(&server.superuser_url("postgres")).await;
+    run(
+        &admin,
+        &format!("CREATE DATABASE {name} TEMPLATE template_of_tests {strategy}"),
+    )
+    .await;
+    Database { server, name }
+}
+
+/// A database that one test has for itself, with the roles `authenticator`, `anon`, `author`, `jdoe123`, `web_user`
+/// and `user_role`, all granted to `authenticator`, and `not_granted`, which is not.
+#[derive(Debug)]
+pub(crate) struct Database {
+    server: &'static LocalPostgres,
+    name: String,
+}
+
+impl Database {
+    /// Returns the URL for a user, who needs no password.
+    pub(crate) fn url(&self, user: &str) -> String {
+        self.server.url(user, &self.name)
+    }
+
+    /// Connects as the superuser.
+    pub(crate) async fn admin(&self) -> Client {
+        connect(&self.url("postgres")).await
+    }
+
+    /// Connects as a user, with what the server does by itself at login.
+    pub(crate) async fn connect(&self, user: &str) -> Client {
+        connect(&self.url(user)).await
+    }
+
+    /// Runs SQL as the superuser.
+    #[track_caller]
+    pub(crate) fn execute(&self, sql: &str) -> impl Future<Output = ()> {
+        let at = std::panic::Location::caller();
+        async move {
+            let result = self.admin().await.batch_execute(sql).await;
+            result.unwrap_or_else(|e| panic!("{}\nat {at}", describe(&e)));
+        }
+    }
+}
+
+/// Connects with what the server does by itself at login.
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .unwrap_or_else(|e| panic!("cannot connect to {url}: {}", describe(&e)));
+    tokio::spawn(connection);
+    client
+}
+
+async fn run(client: &Client, sql: &str) {
+    client
+        .batch_execute(sql)
+        .await
+        .unwrap_or_else(|e| panic!("{}\nin: {sql}", describe(&e)));
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+}
