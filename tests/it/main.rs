@@ -6,3 +6,5 @@ mod local_postgres;
 mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+mod todos;

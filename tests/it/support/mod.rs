@@ -3,6 +3,11 @@
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 
+#[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
+pub(crate) mod example;
+pub(crate) mod files;
+pub(crate) mod processes;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
