@@ -3,6 +3,8 @@
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 
+pub(crate) mod service;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
