@@ -3,6 +3,8 @@
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(feature = "postgres")]
+mod scope;
+#[cfg(feature = "postgres")]
 mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;

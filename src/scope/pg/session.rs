@@ -42,7 +42,7 @@ pub(crate) const SWITCH: &str = "\
 /// Applies the settings named in `$1` with the values in `$2`, in their order.
 pub(crate) const SWITCH_WITH_SETTINGS: &str = "\
     SELECT pg_catalog.set_config(s.name, s.value, true) \
-    FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)";
+    FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))         AS s (name, value)";
 
 /// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still `$1` and the role still `$2`.
 ///

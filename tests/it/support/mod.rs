@@ -7,6 +7,7 @@ pub(crate) mod local_postgres;
 pub(crate) mod example;
 pub(crate) mod files;
 pub(crate) mod processes;
+pub(crate) mod service;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

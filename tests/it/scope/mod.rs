@@ -1,0 +1,3 @@
+//! The database side: from the first statement to the reset.
+
+mod switch;

@@ -1,0 +1,162 @@
+//! A service as a user would build it, called without a socket in between.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use rolescope::scope::RoleScopedPoolBuilder;
+use rolescope::{JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedPool};
+use tower::ServiceExt;
+
+use super::Database;
+
+/// Signs what [`auth`] accepts.
+pub(crate) const SECRET: &str = "a secret for tests, of 32 bytes or more";
+
+/// Makes a token that holds for the life of a test.
+pub(crate) fn token(claims: &str) -> String {
+    let claims = claims.strip_prefix('{').expect("claims are an object");
+    let comma = if claims.trim_start().starts_with('}') {
+        ""
+    } else {
+        ","
+    };
+    sign(&format!(r#"{{"exp":4102444800{comma}{claims}"#))
+}
+
+/// Signs a payload as it is.
+pub(crate) fn sign(payload: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+    #[cfg(feature = "aws-lc-rs")]
+    let provider = &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+    #[cfg(not(feature = "aws-lc-rs"))]
+    let provider = &jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+    let message = format!(
+        "{}.{}",
+        BASE64.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
+        BASE64.encode(payload)
+    );
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signer = (provider.signer_factory)(&Algorithm::HS256, &key).expect("the key fits");
+    let signature = signer.try_sign(message.as_bytes()).expect("signing works");
+    format!("{message}.{}", BASE64.encode(signature))
+}
+
+/// The layer that accepts [`token`]s.
+pub(crate) fn auth() -> JwtAuthLayer {
+    let verifier = JwtVerifier::builder()
+        .hs256(SECRET)
+        .expect("the secret is long enough")
+        .any_audience()
+        .build()
+        .expect("there is a crypto backend");
+    JwtAuthLayer::new(verifier)
+}
+
+impl Database {
+    /// A pool builder as `authenticator`, with `anon` as the anonymous role.
+    pub(crate) fn pool_builder(&self) -> RoleScopedPoolBuilder {
+        RoleScopedPool::builder(&self.url("authenticator"))
+            .expect("the URL can be read")
+            .anonymous_role("anon")
+    }
+
+    /// A pool of that kind.
+    pub(crate) async fn pool(&self) -> RoleScopedPool {
+        self.pool_builder()
+            .build()
+            .await
+            .expect("the pool is built")
+    }
+
+    /// A pool of that kind with one connection, so that each request follows the last one's traces.
+    pub(crate) async fn pool_of_one(&self) -> RoleScopedPool {
+        self.pool_builder()
+            .max_size(1)
+            .build()
+            .await
+            .expect("the pool is built")
+    }
+}
+
+/// Puts routes behind both layers.
+pub(crate) fn service(pool: &RoleScopedPool, routes: Router) -> Router {
+    routes
+        .layer(RoleScopeLayer::new(pool.clone()))
+        .layer(auth())
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) error: Option<rolescope::Error>,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert!(self.status.is_success(), "{self:?}");
+        self.body
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The kind of the error that made this response.
+    #[track_caller]
+    pub(crate) fn kind(&self) -> rolescope::ErrorKind {
+        self.error
+            .as_ref()
+            .unwrap_or_else(|| panic!("no error: {self:?}"))
+            .kind()
+    }
+}
+
+/// Sends a request, with a token where there are claims.
+pub(crate) async fn call(app: &Router, method: Method, uri: &str, claims: Option<&str>) -> Reply {
+    let mut request = Request::builder().method(method).uri(uri);
+    if let Some(claims) = claims {
+        request = request.header("authorization", format!("Bearer {}", token(claims)));
+    }
+    send(
+        app,
+        request
+            .body(Body::empty())
+            .expect("the request is well formed"),
+    )
+    .await
+}
+
+/// Sends a GET request, with a token where there are claims.
+pub(crate) async fn get(app: &Router, uri: &str, claims: Option<&str>) -> Reply {
+    call(app, Method::GET, uri, claims).await
+}
+
+/// Sends a POST request, with a token where there are claims.
+pub(crate) async fn post(app: &Router, uri: &str, claims: Option<&str>) -> Reply {
+    call(app, Method::POST, uri, claims).await
+}
+
+/// Sends any request.
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> Reply {
+    let response = app
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap_or_else(|infallible| match infallible {});
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("the body is whole").to_bytes();
+    Reply {
+        status: parts.status,
+        headers: parts.headers,
+        error: parts.extensions.get().cloned(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }
+}
