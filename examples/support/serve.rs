@@ -1,12 +1,21 @@
 //! What both examples need around their `app`: a port, and an end.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Shows the operator what goes wrong.
+pub(crate) fn log_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}
 
 /// Binds a port of this machine that nobody outside of it can reach.
 pub(crate) async fn bind(port: u16) -> Result<TcpListener, String> {

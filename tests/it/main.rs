@@ -10,3 +10,5 @@ mod sql_files;
 mod support;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod todos;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+mod whoami;
