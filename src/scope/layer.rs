@@ -110,7 +110,10 @@ impl RoleScopeLayer {
                 .request_headers
                 .then(|| headers_json(request.headers())),
         };
-        let mode = (self.access_mode)(request.method(), request.uri());
+        let mode = match request.extensions().get::<AccessMode>() {
+            Some(mode) => *mode,
+            None => (self.access_mode)(request.method(), request.uri()),
+        };
         Ok(RoleScopedConnection::new(Arc::new(Transaction::new(
             self.pool.clone(),
             scope,

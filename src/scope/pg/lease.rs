@@ -111,8 +111,8 @@ impl Leases {
 
     /// Gets an idle session from bb8 or has it make one.
     async fn connection(&self) -> Result<PooledConnection<'static, Manager>, Error> {
-        if self.bb8.state().idle_connections == 0 {
-            if let Some(error) = self.shared.failed_within(FAILURE_HOLDS) {
+        if let Some(error) = self.shared.failed_within(FAILURE_HOLDS) {
+            if self.bb8.state().idle_connections == 0 {
                 return Err(error);
             }
         }

@@ -19,7 +19,7 @@ use bb8_postgres::tokio_postgres::{Error as PgError, Row, RowStream, Statement};
 use futures_util::future::{join, join3};
 use futures_util::{FutureExt, TryStreamExt};
 
-use super::connection::{Session, drain};
+use super::connection::{Session, drain, is_about_prepared};
 use super::ending::{BeginError, Begun, Ending, Opened, Verdict, sent};
 use super::hidden::Hidden;
 use super::lease::Lease;
@@ -532,11 +532,7 @@ impl Transaction {
             (Ok(()), Ok(value)) => return Ok(value),
             (Err(failure), _) => Failure::from(failure),
             (Ok(()), Err(error)) => {
-                let in_doubt = error.code().is_none_or(|code| {
-                    *code == SqlState::INVALID_SQL_STATEMENT_NAME
-                        || *code == SqlState::DUPLICATE_PSTATEMENT
-                });
-                if in_doubt {
+                if error.code().is_none_or(is_about_prepared) {
                     running.current.session.doubt();
                 }
                 Failure::from(Error::from(error))
@@ -790,9 +786,9 @@ async fn collect(stream: RowStream) -> Result<Answer, PgError> {
 
 /// PostgreSQL's answers to a prepared statement that no longer fits, or no longer is.
 fn is_stale(error: &Error) -> bool {
-    error.code().is_some_and(|code| {
-        *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::INVALID_SQL_STATEMENT_NAME
-    })
+    error
+        .code()
+        .is_some_and(|code| *code == SqlState::FEATURE_NOT_SUPPORTED || is_about_prepared(code))
 }
 
 /// The switch fails where the role does not exist, or is not granted to the authenticator: one answer for both.

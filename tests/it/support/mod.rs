@@ -78,6 +78,11 @@ impl Database {
         self.server.url(user, &self.name)
     }
 
+    /// Returns the name of the database.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Connects as the superuser.
     pub(crate) async fn admin(&self) -> Client {
         connect(&self.url("postgres")).await
