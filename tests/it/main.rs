@@ -5,6 +5,8 @@ mod local_postgres;
 #[cfg(feature = "postgres")]
 mod scope;
 #[cfg(feature = "postgres")]
+mod seeds;
+#[cfg(feature = "postgres")]
 mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;
