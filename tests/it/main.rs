@@ -1,1 +1,3 @@
-fn main() {}
+//! Every test against a real PostgreSQL or over real HTTP, in one binary.
+
+mod auth;

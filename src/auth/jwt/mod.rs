@@ -42,6 +42,10 @@ mod json;
 mod keys;
 mod rules;
 mod signature;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+pub(crate) mod testing;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests;
 mod verifier;
 
 pub use builder::{BuildError, Dangerous, HasKey, JwtVerifierBuilder, WantsKey};

@@ -6,6 +6,8 @@ mod error;
 mod jwk;
 mod pem;
 mod secret;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests;
 
 use std::fmt;
 
