@@ -53,13 +53,15 @@ fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
     #[test]
     fn the_header_is_read_as_rfc_6750_has_it() {
         use TokenSourceError::Malformed;
-        let rows: &[(&[u8], Result<Option<&str>, TokenSourceError>)] = &[
+        type Found = Result<Option<&'static str>, TokenSourceError>;
+        let rows: &[(&[u8], Found)] = &[
             (b"Bearer a.b.c", Ok(Some("a.b.c"))),
             (b"bearer a.b.c", Ok(Some("a.b.c"))),
             (b"BEARER a.b.c", Ok(Some("a.b.c"))),

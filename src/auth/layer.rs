@@ -72,6 +72,7 @@ impl JwtAuthLayer {
     }
 
     /// Refuses requests without a token: 401 with `WWW-Authenticate: Bearer`. Defaults to letting them through.
+    #[must_use]
     pub fn require_token(mut self) -> Self {
         self.require_token = true;
         self
@@ -81,12 +82,14 @@ impl JwtAuthLayer {
     ///
     /// PostgREST once worked like this. A client whose token has expired is not told so then: it sees what
     /// strangers see. [`Access::token_sent`] tells the two apart. [`require_token`](Self::require_token) undoes this.
+    #[must_use]
     pub fn treat_invalid_token_as_anonymous(mut self) -> Self {
         self.invalid_is_anonymous = true;
         self
     }
 
     /// Sets where the token comes from. Defaults to [`Bearer`].
+    #[must_use]
     pub fn token_source(mut self, source: impl TokenSource) -> Self {
         self.source = Arc::new(source);
         self

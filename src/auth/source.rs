@@ -222,6 +222,7 @@ fn value_of<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use http::Request;

@@ -45,6 +45,7 @@ mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 pub(crate) mod testing;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 mod verifier;
 

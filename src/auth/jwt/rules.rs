@@ -146,9 +146,12 @@ fn since_epoch(before: bool, distance: Duration) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use TokenError as E;
+
+    type Checked = Result<(), TokenError>;
 
     const NOW: i64 = 1_700_000_000;
 
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn times_are_checked_to_the_second_with_leeway() {
         // The claim, its distance from now, and what becomes of it with a leeway of 0 and of 30 seconds.
-        let rows: &[(&str, i64, Result<(), E>, Result<(), E>)] = &[
+        let rows: &[(&str, i64, Checked, Checked)] = &[
             ("exp", 1, Ok(()), Ok(())),
             ("exp", 0, Err(E::Expired), Ok(())),
             ("exp", -1, Err(E::Expired), Ok(())),
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn times_are_numbers() {
-        let rows: &[(&str, Result<(), E>)] = &[
+        let rows: &[(&str, Checked)] = &[
             ("1700000030", Ok(())),
             ("1700000030.0", Ok(())),
             ("1.70000003e9", Ok(())),
@@ -288,7 +291,7 @@ mod tests {
             audiences: names(&["a", "b"]),
             ..no_exp()
         };
-        let rows: &[(&str, Result<(), E>, Result<(), E>, Result<(), E>)] = &[
+        let rows: &[(&str, Checked, Checked, Checked)] = &[
             ("{}", Ok(()), Ok(()), Err(E::MissingAudience)),
             (r#"{"aud":"a"}"#, Err(E::UnexpectedAudience), Ok(()), Ok(())),
             (r#"{"aud":"b"}"#, Err(E::UnexpectedAudience), Ok(()), Ok(())),
@@ -361,7 +364,7 @@ mod tests {
             issuers: names(&["https://a", "https://b"]),
             ..no_exp()
         };
-        let rows: &[(&str, Result<(), E>)] = &[
+        let rows: &[(&str, Checked)] = &[
             ("{}", Err(E::MissingIssuer)),
             (r#"{"iss":"https://a"}"#, Ok(())),
             (r#"{"iss":"https:\/\/b"}"#, Ok(())),

@@ -23,6 +23,8 @@ const ALL: [Algorithm; 12] = [
     Algorithm::EdDSA,
 ];
 
+type Checked = Result<(), TokenError>;
+
 fn builder() -> JwtVerifierBuilder<HasKey> {
     JwtVerifier::builder().hs256(SECRET).unwrap()
 }
@@ -455,7 +457,7 @@ fn a_key_id_chooses_the_key() {
     use TokenError as E;
     let own = || Key::hs256(SECRET).unwrap();
     let other = || Key::hs256("another secret, of thirty-two bytes or more").unwrap();
-    let rows: [(&str, Vec<Key>, &str, Result<(), E>); 10] = [
+    let rows: [(&str, Vec<Key>, &str, Checked); 10] = [
         ("same id", vec![own().with_id("a")], r#","kid":"a""#, Ok(())),
         (
             "another id",

@@ -22,7 +22,7 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
     let kty = get("kty")?.ok_or_else(|| KeyError::malformed("the JWK has no `kty`"))?;
     check_purpose(&members)?;
     let parts = match kty.as_str() {
-        "oct" => Parts::secret(bytes(&members, "k")?),
+        "oct" => Parts::secret(&bytes(&members, "k")?),
         // A private member is looked for first: a key file that should not be here is the more urgent news.
         "RSA" | "EC" | "OKP" if json::find(&members, "d").is_some() => {
             return Err(KeyError::new(
