@@ -1,6 +1,6 @@
 //! The `Authorization` header → the token: RFC 6750 section 2.1.
 
-use http::header::{self, HeaderName};
+use http::header;
 use http::request::Parts;
 
 use super::source::{Token, TokenSource, TokenSourceError, single};
@@ -17,10 +17,6 @@ impl TokenSource for Bearer {
             None => Ok(None),
             Some(value) => parse(value.as_bytes()),
         }
-    }
-
-    fn headers(&self) -> &[HeaderName] {
-        &[header::AUTHORIZATION]
     }
 }
 

@@ -908,3 +908,30 @@ fn a_signature_is_over_the_text_and_not_over_its_meaning() {
         Err(TokenError::BadSignature)
     );
 }
+
+#[test]
+fn no_token_with_one_character_changed_or_cut_is_accepted() {
+    let verifier = JwtVerifier::builder()
+        .keys(ALL.map(public_key))
+        .unwrap()
+        .build()
+        .unwrap();
+    for algorithm in [Algorithm::HS256, Algorithm::ES256, Algorithm::EdDSA] {
+        let token = signed_with(algorithm);
+        assert_eq!(verify(&verifier, &token), Ok(()));
+        for index in 0..token.len() {
+            assert!(
+                verify(&verifier, &token[..index]).is_err(),
+                "{algorithm}, cut at {index}"
+            );
+            for other in ["A", "_", ".", "=", " ", "\0", "\u{fc}"] {
+                let mut changed = token.clone();
+                changed.replace_range(index..=index, other);
+                assert!(
+                    changed == token || verify(&verifier, &changed).is_err(),
+                    "{changed}"
+                );
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
-use rolescope::auth::{Access, Cookie, Header, JwtAuth, JwtAuthLayer, Query};
+use rolescope::auth::{Access, Bearer, Cookie, Header, JwtAuth, JwtAuthLayer, Query};
 use rolescope::{Claims, Error, ErrorKind, ResponseBody};
 use tower::{Layer, Service, ServiceExt};
 use tower_test::mock;
@@ -286,7 +286,7 @@ async fn what_carried_the_token_is_marked_as_sensitive() {
     assert!(seen.headers()["authorization"].is_sensitive());
 
     let cookie = format!("token={token}");
-    let layer = layer().token_source(Cookie::new("token"));
+    let layer = layer().token_source((Bearer, Cookie::new("token")));
     let headers = [
         ("cookie", b"a=b".as_slice()),
         ("cookie", cookie.as_bytes()),

@@ -66,8 +66,11 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
 
 /// Reads the usable keys of a JWKS. What is not usable is skipped, since such documents list keys for other purposes, too.
 pub(super) fn jwks(text: &str) -> Result<Vec<Key>, KeyError> {
-    let malformed =
-        || KeyError::malformed("the JWKS is not a JSON object with an array of `keys` in it");
+    let malformed = || {
+        KeyError::malformed(
+            "the JWKS is not a JSON object with an array of `keys` in it: one key by itself is loaded with `jwk`",
+        )
+    };
     let members = json::object(text).map_err(|_| malformed())?;
     let entries = json::find(&members, "keys")
         .and_then(json::array)

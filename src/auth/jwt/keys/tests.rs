@@ -567,3 +567,33 @@ fn debug_shows_no_key_material() {
     let text = format!("{key:?}");
     assert_eq!(text, r#"Key { id: Some("k1"), algorithms: [HS256], .. }"#);
 }
+
+#[test]
+fn der_has_one_spelling_only() {
+    let good = der(key_file!("ed25519.spki"));
+    let body = &good[2..];
+    assert_eq!(good[..2], [0x30, 0x2a]);
+    for length in [
+        &[0x81, 0x2a][..],
+        &[0x82, 0, 0x2a],
+        &[0x83, 0, 0, 0x2a],
+        &[0x80],
+    ] {
+        let respelled = [&[0x30], length, body].concat();
+        refused(Key::from_der(respelled), Kind::Malformed, "a long length");
+    }
+    let padded = [&[0x30, 0x07, 0x02, 0x02, 0, 1, 0x02, 0x01, 3][..]].concat();
+    assert!(
+        der::pkcs1(&padded).is_err(),
+        "an INTEGER with a zero too many"
+    );
+}
+
+/// AWS-LC does not tell when a key is loaded. Such a key verifies nothing there.
+#[cfg(not(feature = "aws-lc-rs"))]
+#[test]
+fn a_point_that_is_not_on_its_curve_is_refused() {
+    let (x, y) = (base64(&[1; 32]), base64(&[2; 32]));
+    let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
+    refused(Key::from_jwk(&jwk), Kind::Malformed, "not on P-256");
+}
