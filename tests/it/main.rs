@@ -1,12 +1,18 @@
 //! Every test against a real PostgreSQL or over real HTTP, in one binary.
 
+#[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+mod auth;
 #[cfg(feature = "postgres")]
 mod local_postgres;
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "axum", feature = "postgres"))]
 mod scope;
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "axum", feature = "postgres"))]
 mod seeds;
 #[cfg(feature = "postgres")]
 mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;
+#[cfg(all(feature = "axum", feature = "postgres"))]
+mod todos;
+#[cfg(all(feature = "axum", feature = "postgres"))]
+mod whoami;

@@ -307,3 +307,17 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(all(test, not(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_backend_nothing_is_built() {
+        let builder = JwtVerifier::builder()
+            .hs256([7; 32])
+            .expect("it is a secret");
+        let error = builder.build().expect_err("nothing can verify");
+        assert_eq!(error, BuildError::NoBackend);
+    }
+}

@@ -22,7 +22,7 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
     let kty = get("kty")?.ok_or_else(|| KeyError::malformed("the JWK has no `kty`"))?;
     check_purpose(&members)?;
     let parts = match kty.as_str() {
-        "oct" => Parts::secret(bytes(&members, "k")?),
+        "oct" => Parts::secret(&bytes(&members, "k")?),
         // A private member is looked for first: a key file that should not be here is the more urgent news.
         "RSA" | "EC" | "OKP" if json::find(&members, "d").is_some() => {
             return Err(KeyError::new(
@@ -66,8 +66,11 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
 
 /// Reads the usable keys of a JWKS. What is not usable is skipped, since such documents list keys for other purposes, too.
 pub(super) fn jwks(text: &str) -> Result<Vec<Key>, KeyError> {
-    let malformed =
-        || KeyError::malformed("the JWKS is not a JSON object with an array of `keys` in it");
+    let malformed = || {
+        KeyError::malformed(
+            "the JWKS is not a JSON object with an array of `keys` in it: one key by itself is loaded with `jwk`",
+        )
+    };
     let members = json::object(text).map_err(|_| malformed())?;
     let entries = json::find(&members, "keys")
         .and_then(json::array)

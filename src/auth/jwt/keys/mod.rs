@@ -6,6 +6,9 @@ mod error;
 mod jwk;
 mod pem;
 mod secret;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
 
 use std::fmt;
 
@@ -83,7 +86,7 @@ impl Key {
     fn hmac(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let secret = secret.as_ref();
         secret::check(secret)?;
-        Self::secret(algorithm, secret.to_vec())
+        Self::secret(algorithm, secret)
     }
 
     /// Loads an HMAC secret that is written in base64: the standard or the URL-safe alphabet, padded or not.
@@ -92,10 +95,10 @@ impl Key {
     ///
     /// The text is not base64, the bytes behind it are a PEM, a DER public key or a JWK, or the algorithm is not one of `HS*`.
     pub fn hmac_base64(algorithm: Algorithm, text: &str) -> Result<Self, KeyError> {
-        Self::secret(algorithm, secret::from_base64(text)?)
+        Self::secret(algorithm, &secret::from_base64(text)?)
     }
 
-    fn secret(algorithm: Algorithm, secret: Vec<u8>) -> Result<Self, KeyError> {
+    fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         Self {
             algorithms: Algorithm::HMAC.to_vec(),
             ..Self::new(Parts::secret(secret))?
@@ -177,6 +180,7 @@ impl Key {
     }
 
     /// Gives the key an id: a token whose `kid` is another one is not verified with it.
+    #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -279,14 +283,14 @@ impl Parts {
     }
 
     /// A secret that nothing narrows is for every algorithm that it is long enough for, and for HS256 at least.
-    fn secret(secret: Vec<u8>) -> Self {
+    fn secret(secret: &[u8]) -> Self {
         let length = secret.len();
         let mut algorithms = Algorithm::HMAC.to_vec();
         algorithms
             .retain(|algorithm| *algorithm == Algorithm::HS256 || algorithm.min_secret() <= length);
         Self {
             algorithms,
-            decoding: DecodingKey::from_secret(&secret),
+            decoding: DecodingKey::from_secret(secret),
             secret: Some(length),
         }
     }
