@@ -3,6 +3,10 @@
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 
+#[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
+pub(crate) mod example;
+pub(crate) mod files;
+pub(crate) mod processes;
 pub(crate) mod service;
 
 use std::sync::OnceLock;
