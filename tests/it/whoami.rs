@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
