@@ -50,10 +50,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        if let Some(connection) = request.extensions().get::<RoleScopedConnection>() {
-            if let Err(error) = connection.transaction().set_mode(self.mode) {
-                tracing::error!("an AccessMode layer came too late for its request: {error}");
-            }
+        if let Some(connection) = request.extensions().get::<RoleScopedConnection>()
+            && let Err(error) = connection.transaction().set_mode(self.mode)
+        {
+            tracing::error!("an AccessMode layer came too late for its request: {error}");
         }
         // For a RoleScopeLayer further in.
         request.extensions_mut().insert(self.mode);

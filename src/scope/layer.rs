@@ -52,9 +52,11 @@ use crate::wire::{self, Protocol, ResponseBody};
 pub struct RoleScopeLayer {
     pool: RoleScopedPool,
     policy: RolePolicy,
-    access_mode: Arc<dyn Fn(&Method, &Uri) -> AccessMode + Send + Sync>,
+    access_mode: AccessModeOf,
     request_headers: bool,
 }
+
+type AccessModeOf = Arc<dyn Fn(&Method, &Uri) -> AccessMode + Send + Sync>;
 
 impl RoleScopeLayer {
     /// Creates a layer that takes the role from the token's claim `role`.

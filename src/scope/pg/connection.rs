@@ -143,16 +143,16 @@ impl fmt::Debug for Session {
 
 impl Farewell {
     async fn read(self) -> Result<(), Error> {
-        if let Some(outcome) = self.outcome {
-            if let Err(error) = outcome.await {
-                // Nobody was left to be told. What the reset says decides whether the session is good.
-                tracing::warn!(
-                    kind = error.kind().as_str(),
-                    "a transaction whose end nobody waited for did not end well: {error}"
-                );
-                if leaves_doubt(&error) {
-                    return Err(error);
-                }
+        if let Some(outcome) = self.outcome
+            && let Err(error) = outcome.await
+        {
+            // Nobody was left to be told. What the reset says decides whether the session is good.
+            tracing::warn!(
+                kind = error.kind().as_str(),
+                "a transaction whose end nobody waited for did not end well: {error}"
+            );
+            if leaves_doubt(&error) {
+                return Err(error);
             }
         }
         self.reset.await?;

@@ -111,10 +111,10 @@ impl Ending {
         };
         let result = outcome.await;
         farewell.outcome = None;
-        if let Err(error) = &result {
-            if leaves_doubt(error) {
-                self.lease.doubt();
-            }
+        if let Err(error) = &result
+            && leaves_doubt(error)
+        {
+            self.lease.doubt();
         }
         result
     }

@@ -402,10 +402,10 @@ impl Transaction {
                     }
                     failure
                 });
-        } else if let Some(types) = self.pool.parameter_types().get(role, sql) {
-            if types.len() == values.len() {
-                return self.prepare_and_execute(current, sql, values, &types).await;
-            }
+        } else if let Some(types) = self.pool.parameter_types().get(role, sql)
+            && types.len() == values.len()
+        {
+            return self.prepare_and_execute(current, sql, values, &types).await;
         }
         let statement = self.prepare(current, sql).await?;
         self.execute(current, &statement, values).await
