@@ -187,31 +187,11 @@ impl Error {
     /// The one table from errors to answers.
     pub(crate) fn answer(&self) -> Answer {
         use ErrorKind as K;
-        let challenge = |text: &str| {
-            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
-        };
         match self.inner.kind {
-            K::InvalidRequest => self
-                .own_words(StatusCode::BAD_REQUEST, 16)
-                .header(
-                    header::WWW_AUTHENTICATE,
-                    challenge(&format!(
-                        "Bearer error=\"invalid_request\", error_description=\"{}\"",
-                        self.inner.message
-                    )),
-                ),
-            K::MissingToken => self
-                .own_words(StatusCode::UNAUTHORIZED, 16)
-                .header(header::WWW_AUTHENTICATE, challenge("Bearer")),
-            K::InvalidToken => self
-                .own_words(StatusCode::UNAUTHORIZED, 16)
-                .header(
-                    header::WWW_AUTHENTICATE,
-                    challenge(&format!(
-                        "Bearer error=\"invalid_token\", error_description=\"{}\"",
-                        self.inner.message
-                    )),
-                ),
+            K::InvalidRequest => self.own_words(StatusCode::BAD_REQUEST, 16).challenge(self),
+            K::MissingToken | K::InvalidToken => {
+                self.own_words(StatusCode::UNAUTHORIZED, 16).challenge(self)
+            }
             K::NoRole | K::RoleRefused => self.own_words(StatusCode::FORBIDDEN, 7),
             K::Database => self.database_answer(),
             K::Statement | K::TransactionAborted | K::ScopeLeft | K::Finished | K::MissingLayer => {
@@ -257,7 +237,7 @@ impl Error {
                     },
                 };
                 if status == StatusCode::UNAUTHORIZED {
-                    answer.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+                    answer.challenge(self)
                 } else {
                     answer
                 }
@@ -350,7 +330,22 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 }
 
 impl Answer {
-    pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+    /// Asks for a token, as RFC 6750 section 3 has it.
+    fn challenge(self, error: &Error) -> Self {
+        let text = match error.inner.kind {
+            ErrorKind::InvalidRequest | ErrorKind::InvalidToken => format!(
+                "Bearer error=\"{}\", error_description=\"{}\"",
+                error.inner.kind.as_str(),
+                error.inner.message
+            ),
+            _ => "Bearer".to_owned(),
+        };
+        let value =
+            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        self.header(header::WWW_AUTHENTICATE, value)
+    }
+
+    fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
