@@ -115,7 +115,14 @@ pub(crate) struct Body {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::build(kind, message.into(), None)
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                message: message.into(),
+                source: None,
+            }),
+            token_sent: false,
+        }
     }
 
     pub(crate) fn with_source(
@@ -123,19 +130,11 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self::build(kind, message.into(), Some(source.into()))
-    }
-
-    fn build(
-        kind: ErrorKind,
-        message: Cow<'static, str>,
-        source: Option<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 kind,
-                message,
-                source,
+                message: message.into(),
+                source: Some(source.into()),
             }),
             token_sent: false,
         }
@@ -193,7 +192,10 @@ impl Error {
                 self.own_words(StatusCode::UNAUTHORIZED, 16).challenge(self)
             }
             K::NoRole | K::RoleRefused => self.own_words(StatusCode::FORBIDDEN, 7),
+            #[cfg(feature = "postgres")]
             K::Database => self.database_answer(),
+            #[cfg(not(feature = "postgres"))]
+            K::Database => self.internal(),
             K::Statement | K::TransactionAborted | K::ScopeLeft | K::Finished | K::MissingLayer => {
                 self.internal()
             }
@@ -244,11 +246,6 @@ impl Error {
             }
             sqlstate::Status::Raised(answer) => *answer,
         }
-    }
-
-    #[cfg(not(feature = "postgres"))]
-    fn database_answer(&self) -> Answer {
-        self.internal()
     }
 
     fn own_words(&self, status: StatusCode, grpc_code: i32) -> Answer {

@@ -12,6 +12,7 @@ mod seeds;
 mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;
+mod tidy;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod todos;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
