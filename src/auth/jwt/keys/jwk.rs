@@ -27,7 +27,6 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
             secret::check_not_a_key_file(&secret)?;
             Parts::secret(&secret)
         }
-        // A private member is looked for first: a key file that should not be here is the more urgent news.
         "RSA" | "EC" | "OKP" if json::find(&members, "d").is_some() => {
             return Err(KeyError::new(
                 KeyErrorKind::PrivateKey,
