@@ -208,8 +208,8 @@ impl JwtVerifierBuilder<HasKey> {
     ///
     /// # Errors
     ///
-    /// A secret is shorter than its hash, a rule contradicts another one or checks nothing, or this crate was compiled without a signature
-    /// backend (feature `aws-lc-rs` or `rust-crypto`).
+    /// A secret is shorter than its hash, a rule contradicts another one or checks nothing, or this crate was compiled
+    /// without a signature backend (feature `aws-lc-rs` or `rust-crypto`).
     pub fn build(self) -> Result<JwtVerifier, BuildError> {
         let backend = signature::backend().ok_or(BuildError::NoBackend)?;
         if !self.accept_short_secrets {

@@ -935,3 +935,30 @@ fn no_token_with_one_character_changed_or_cut_is_accepted() {
         }
     }
 }
+
+/// CVE-2022-21449: zeros pass as an ECDSA signature.
+#[test]
+fn signatures_of_zeros_or_of_odd_lengths_are_refused_without_a_panic() {
+    let verifier = JwtVerifier::builder()
+        .keys(ALL.map(public_key))
+        .unwrap()
+        .build()
+        .unwrap();
+    for algorithm in ALL {
+        let token = signed_with(algorithm);
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        for length in [
+            0, 1, 31, 32, 33, 48, 63, 64, 65, 95, 96, 97, 255, 256, 257, 1024,
+        ] {
+            for byte in [0, 1, 0xff] {
+                let signature = base64(&vec![byte; length]);
+                let refused = verify(&verifier, &format!("{signed}.{signature}"));
+                assert_eq!(
+                    refused,
+                    Err(TokenError::BadSignature),
+                    "{algorithm}, {length} of {byte}"
+                );
+            }
+        }
+    }
+}

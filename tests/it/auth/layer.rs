@@ -61,10 +61,10 @@ async fn refused(layer: JwtAuthLayer, request: Request<Body>) -> Answer {
     let (mut service, mut handle): (mock::Spawn<JwtAuth<Mock>>, Handle) = mock::spawn_layer(layer);
     handle.allow(1);
     assert!(service.poll_ready::<Request<Body>>().is_ready());
-    let response = service
-        .call(request)
-        .await
-        .expect("a refusal is a response");
+    let response = tokio::select! {
+        response = service.call(request) => response.expect("a refusal is a response"),
+        _ = handle.next_request() => panic!("the request is let through"),
+    };
     drop(service);
     assert!(
         handle.next_request().await.is_none(),

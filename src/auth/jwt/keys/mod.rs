@@ -23,8 +23,8 @@ pub use error::{KeyError, KeyErrorKind};
 /// Holds a key that verifies signatures, and the algorithms that it may be used with.
 ///
 /// The algorithm of a token must be among its key's own. A key's algorithms are those that its kind allows: for RSA all
-/// of `RS*` and `PS*`, for EC the one of its curve, for Ed25519 `EdDSA`, for an HMAC secret the one it was loaded for.
-/// A JWK's `alg` or [`with_algorithms`](Self::with_algorithms) narrows that.
+/// of `RS*` and `PS*`, for EC the one of its curve, for Ed25519 `EdDSA`, for an HMAC secret the one it was loaded for or,
+/// as a JWK, each that it is long enough for. A JWK's `alg` or [`with_algorithms`](Self::with_algorithms) narrows that.
 ///
 /// A key may have an id, a JWK's `kid`. A token that names one is verified with the keys of that id or, where there is
 /// none, with those that have no id.
@@ -59,8 +59,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// The secret is a PEM, a DER public key, or begins like a JWK. That it is long enough (32 bytes, RFC 7518 section 3.2) is checked by
-    /// [`build`](super::JwtVerifierBuilder::build).
+    /// The secret is a PEM, a DER public key, or begins like a JWK. That it is long enough (32 bytes, RFC 7518 section
+    /// 3.2) is checked by [`build`](super::JwtVerifierBuilder::build).
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::hmac(Algorithm::HS256, secret)
     }
@@ -93,7 +93,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// The text is not base64, the bytes behind it are a PEM, a DER public key or a JWK, or the algorithm is not one of `HS*`.
+    /// The text is not base64, the bytes behind it are a PEM, a DER public key or a JWK, or the algorithm is not one of
+    /// `HS*`.
     pub fn hmac_base64(algorithm: Algorithm, text: &str) -> Result<Self, KeyError> {
         Self::secret(algorithm, &secret::from_base64(text)?)
     }

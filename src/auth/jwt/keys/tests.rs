@@ -442,6 +442,12 @@ fn what_is_plainly_no_secret_is_not_taken_for_one() {
             what,
         );
     }
+    let oct = format!(r#"{{"kty":"oct","k":"{}"}}"#, base64(RSA.as_bytes()));
+    refused(
+        Key::from_jwk(&oct),
+        Kind::NotASecret,
+        "a JWK with a PEM in it",
+    );
     assert!(
         Key::hs256([b'{'; 32].map(|byte| byte | 0x80)).is_ok(),
         "random bytes"
@@ -582,11 +588,11 @@ fn der_has_one_spelling_only() {
         let respelled = [&[0x30], length, body].concat();
         refused(Key::from_der(respelled), Kind::Malformed, "a long length");
     }
-    let padded = [&[0x30, 0x07, 0x02, 0x02, 0, 1, 0x02, 0x01, 3][..]].concat();
-    assert!(
-        der::pkcs1(&padded).is_err(),
-        "an INTEGER with a zero too many"
-    );
+    let number = |n: &[u8]| [&[0x30, 5 + n.len() as u8, 2, n.len() as u8], n, &[2, 1, 3]].concat();
+    assert!(der::pkcs1(&number(&[1])).is_ok());
+    assert!(der::pkcs1(&number(&[0, 1])).is_err(), "a zero too many");
+    assert!(der::pkcs1(&number(&[0x81])).is_err(), "a negative number");
+    assert!(der::pkcs1(&number(&[0])).is_err(), "nothing");
 }
 
 /// AWS-LC does not tell when a key is loaded. Such a key verifies nothing there.
