@@ -25,6 +25,7 @@ use crate::scope::pg::sqlstate;
 pub struct Error {
     inner: Arc<Inner>,
     /// Decides between 401 and 403 where the database denied a privilege.
+    #[cfg(feature = "postgres")]
     token_sent: bool,
 }
 
@@ -115,14 +116,7 @@ pub(crate) struct Body {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                kind,
-                message: message.into(),
-                source: None,
-            }),
-            token_sent: false,
-        }
+        Self::build(kind, message.into(), None)
     }
 
     pub(crate) fn with_source(
@@ -130,12 +124,22 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
+        Self::build(kind, message.into(), Some(source.into()))
+    }
+
+    fn build(
+        kind: ErrorKind,
+        message: Cow<'static, str>,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        let inner = Inner {
+            kind,
+            message,
+            source,
+        };
         Self {
-            inner: Arc::new(Inner {
-                kind,
-                message: message.into(),
-                source: Some(source.into()),
-            }),
+            inner: Arc::new(inner),
+            #[cfg(feature = "postgres")]
             token_sent: false,
         }
     }
