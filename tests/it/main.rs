@@ -4,9 +4,17 @@
 mod auth;
 #[cfg(feature = "postgres")]
 mod local_postgres;
-#[cfg(all(feature = "axum", feature = "postgres"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
 mod scope;
-#[cfg(all(feature = "axum", feature = "postgres"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
 mod seeds;
 #[cfg(feature = "postgres")]
 mod sql_files;

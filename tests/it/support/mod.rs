@@ -7,6 +7,11 @@ pub(crate) mod local_postgres;
 pub(crate) mod example;
 pub(crate) mod files;
 pub(crate) mod processes;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
 pub(crate) mod service;
 
 use std::sync::OnceLock;
@@ -83,6 +88,7 @@ impl Database {
     }
 
     /// Returns the name of the database.
+    #[cfg(feature = "axum")]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
