@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::connection::{Session, drain};
-use super::ending::{BeginError, Opened, sent};
+use super::ending::{BeginError, Opened, ends_session, sent};
 use super::hidden::Hidden;
 use super::lease::Lease;
 use super::session;
@@ -42,7 +42,7 @@ impl Transaction {
             match begin {
                 Ok(answers) => drain(answers)
                     .await
-                    .map_err(|error| unanswered(error.into()))?,
+                    .map_err(|error| unanswered(begin_error(error)))?,
                 Err(error) => return Err(unanswered(error)),
             }
             switch.await.map_err(|error| BeginError {
@@ -146,6 +146,18 @@ impl Transaction {
                 .map(|_| ())
         })
     }
+}
+
+/// A session that was ended while it was idle may say so in place of an answer.
+fn begin_error(error: PgError) -> Error {
+    if error.code().is_some_and(ends_session) {
+        return Error::with_source(
+            ErrorKind::ConnectionLost,
+            "the connection to the database was lost",
+            error,
+        );
+    }
+    error.into()
 }
 
 /// The switch fails where the role does not exist, or is not granted to the authenticator: one answer for both.

@@ -233,6 +233,11 @@ impl Transaction {
     /// a late one would hit the session's next user, and then rolls back.
     fn abort(&self, open: Open) {
         let session = Arc::clone(&open.opened.lease);
+        // A session that does not even answer `BEGIN` is closed at once, so that it holds no place in the pool.
+        if matches!(open.opened.begun.peek(), Some(Err(failure)) if failure.is_silence()) {
+            session.doubt();
+            return;
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             session.doubt();
             return;
