@@ -25,6 +25,7 @@ use crate::scope::pg::sqlstate;
 pub struct Error {
     inner: Arc<Inner>,
     /// Decides between 401 and 403 where the database denied a privilege.
+    #[cfg(feature = "postgres")]
     token_sent: bool,
 }
 
@@ -131,12 +132,14 @@ impl Error {
         message: Cow<'static, str>,
         source: Option<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
+        let inner = Inner {
+            kind,
+            message,
+            source,
+        };
         Self {
-            inner: Arc::new(Inner {
-                kind,
-                message,
-                source,
-            }),
+            inner: Arc::new(inner),
+            #[cfg(feature = "postgres")]
             token_sent: false,
         }
     }
@@ -187,33 +190,16 @@ impl Error {
     /// The one table from errors to answers.
     pub(crate) fn answer(&self) -> Answer {
         use ErrorKind as K;
-        let challenge = |text: &str| {
-            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
-        };
         match self.inner.kind {
-            K::InvalidRequest => self
-                .own_words(StatusCode::BAD_REQUEST, 16)
-                .header(
-                    header::WWW_AUTHENTICATE,
-                    challenge(&format!(
-                        "Bearer error=\"invalid_request\", error_description=\"{}\"",
-                        self.inner.message
-                    )),
-                ),
-            K::MissingToken => self
-                .own_words(StatusCode::UNAUTHORIZED, 16)
-                .header(header::WWW_AUTHENTICATE, challenge("Bearer")),
-            K::InvalidToken => self
-                .own_words(StatusCode::UNAUTHORIZED, 16)
-                .header(
-                    header::WWW_AUTHENTICATE,
-                    challenge(&format!(
-                        "Bearer error=\"invalid_token\", error_description=\"{}\"",
-                        self.inner.message
-                    )),
-                ),
+            K::InvalidRequest => self.own_words(StatusCode::BAD_REQUEST, 16).challenge(self),
+            K::MissingToken | K::InvalidToken => {
+                self.own_words(StatusCode::UNAUTHORIZED, 16).challenge(self)
+            }
             K::NoRole | K::RoleRefused => self.own_words(StatusCode::FORBIDDEN, 7),
+            #[cfg(feature = "postgres")]
             K::Database => self.database_answer(),
+            #[cfg(not(feature = "postgres"))]
+            K::Database => self.internal(),
             K::Statement | K::TransactionAborted | K::ScopeLeft | K::Finished | K::MissingLayer => {
                 self.internal()
             }
@@ -257,18 +243,13 @@ impl Error {
                     },
                 };
                 if status == StatusCode::UNAUTHORIZED {
-                    answer.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+                    answer.challenge(self)
                 } else {
                     answer
                 }
             }
             sqlstate::Status::Raised(answer) => *answer,
         }
-    }
-
-    #[cfg(not(feature = "postgres"))]
-    fn database_answer(&self) -> Answer {
-        self.internal()
     }
 
     fn own_words(&self, status: StatusCode, grpc_code: i32) -> Answer {
@@ -350,7 +331,22 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 }
 
 impl Answer {
-    pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+    /// Asks for a token, as RFC 6750 section 3 has it.
+    fn challenge(self, error: &Error) -> Self {
+        let text = match error.inner.kind {
+            ErrorKind::InvalidRequest | ErrorKind::InvalidToken => format!(
+                "Bearer error=\"{}\", error_description=\"{}\"",
+                error.inner.kind.as_str(),
+                error.inner.message
+            ),
+            _ => "Bearer".to_owned(),
+        };
+        let value =
+            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        self.header(header::WWW_AUTHENTICATE, value)
+    }
+
+    fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }

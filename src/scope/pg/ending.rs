@@ -9,7 +9,7 @@ use bb8_postgres::tokio_postgres::{Error as PgError, Row, error::SqlState};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
-use super::connection::{Farewell, Session, drain, leaves_doubt};
+use super::connection::{Farewell, Session, drain, is_about_prepared, leaves_doubt};
 use super::hidden::Hidden;
 use super::lease::Lease;
 use super::mode::AccessMode;
@@ -26,6 +26,13 @@ pub(crate) struct BeginError {
     pub(crate) error: Error,
     /// `BEGIN` was not answered, so that nothing behind it has had an effect.
     pub(crate) begin_unanswered: bool,
+}
+
+impl BeginError {
+    /// Nothing was answered in time: what was sent behind `BEGIN` will not be answered either.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.error.kind() == ErrorKind::Unavailable
+    }
 }
 
 /// What becomes of a transaction.
@@ -73,6 +80,11 @@ impl Ending {
         let begun = opened.begun;
         let outcome = async move {
             let begun = begun.await;
+            if let Err(failure) = &begun {
+                if failure.is_silence() {
+                    return Err(failure.error.clone());
+                }
+            }
             let check = match check {
                 Some(check) => check.await.map(|_| ()),
                 None => Ok(()),
@@ -111,10 +123,10 @@ impl Ending {
         };
         let result = outcome.await;
         farewell.outcome = None;
-        if let Err(error) = &result {
-            if leaves_doubt(error.kind()) {
-                self.lease.doubt();
-            }
+        if let Err(error) = &result
+            && leaves_doubt(error)
+        {
+            self.lease.doubt();
         }
         result
     }
@@ -154,7 +166,7 @@ fn committed(
                      a statement's error was ignored, so nothing was stored",
                     error,
                 ),
-                Some(code) if ends_session(code) => error.into(),
+                Some(code) if ends_session(code) || is_about_prepared(code) => error.into(),
                 Some(_) => scope_left(error),
                 None => lost(error, mode),
             });
@@ -172,7 +184,9 @@ fn rolled_back(check: Result<(), PgError>, end: Result<(), PgError>) -> Result<(
         Ok(()) => {}
         Err(error) => match error.code() {
             Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => {}
-            Some(code) if ends_session(code) => return Err(error.into()),
+            Some(code) if ends_session(code) || is_about_prepared(code) => {
+                return Err(error.into());
+            }
             Some(_) => return Err(scope_left(error)),
             None => return Err(error.into()),
         },
@@ -206,7 +220,7 @@ fn lost(error: PgError, mode: AccessMode) -> Error {
 }
 
 /// Whether the server ended the session with this: the error says so, not what became of the transaction.
-fn ends_session(code: &SqlState) -> bool {
+pub(crate) fn ends_session(code: &SqlState) -> bool {
     code.code().starts_with("57P") || code.code().starts_with("08") || code.code() == "25P03"
 }
 
