@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::SystemTime;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
@@ -173,7 +173,11 @@ async fn whoami_takes_keys_of_every_kind_at_once() {
     let example = Example::start(&mut command);
 
     let claims = json!({ "role": "author", "exp": now() + 60 });
-    let key = EncodingKey::from_ed_pem(ED25519.as_bytes()).expect("it is one");
+    let der: String = ED25519
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    let key = EncodingKey::from_ed_der(&STANDARD.decode(der).expect("it is base64"));
     let mut tokens = vec![
         sign(Algorithm::EdDSA, &key, &claims),
         token(SECRET, &claims),
@@ -273,7 +277,7 @@ fn anonymous() -> Value {
 }
 
 fn base64(text: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(text)
+    STANDARD.encode(text)
 }
 
 fn base64url(text: &str) -> String {
