@@ -123,7 +123,8 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), String> {
     let listener = serve::bind(args.port).await?;
 
-    if let Ok(url) = std::env::var("DATABASE_URL") {
+    let url = std::env::var("DATABASE_URL").unwrap_or_default();
+    if !url.is_empty() {
         let shutdown = Shutdown::catch()?;
         let database = TodosDatabase::create(&url, Names::unique()?)
             .await

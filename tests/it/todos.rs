@@ -133,6 +133,17 @@ async fn todos_on_a_server_of_yours_uses_names_of_its_own_and_removes_them() {
     let (mut killed, mut running) = (start(), start());
     assert_eq!(left().await.len(), 8);
     killed.end_with("KILL");
+    let alive =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rolescope_example%'";
+    while admin
+        .query_one(alive, &[])
+        .await
+        .expect("it answers")
+        .get::<_, i64>(0)
+        != 1
+    {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(left().await.len(), 8);
     let mut next = start();
     assert_eq!(left().await.len(), 8);

@@ -17,8 +17,10 @@
     reason = "the examples and the tests each use a part of this"
 )]
 
+mod fetch;
 mod programs;
 mod server;
 
-pub(crate) use programs::{Client, Programs, Search, npm};
+pub(crate) use fetch::{Client, npm};
+pub(crate) use programs::{Programs, Search};
 pub(crate) use server::LocalPostgres;
