@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -135,15 +136,19 @@ async fn todos_on_a_server_of_yours_uses_names_of_its_own_and_removes_them() {
     killed.end_with("KILL");
     let alive =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rolescope_example%'";
-    while admin
-        .query_one(alive, &[])
-        .await
-        .expect("it answers")
-        .get::<_, i64>(0)
-        != 1
-    {
-        tokio::task::yield_now().await;
-    }
+    let noticed = async {
+        while admin
+            .query_one(alive, &[])
+            .await
+            .expect("it answers")
+            .get::<_, i64>(0)
+            != 1
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let noticed = tokio::time::timeout(Duration::from_secs(30), noticed).await;
+    noticed.expect("the server notices that one is gone");
     assert_eq!(left().await.len(), 8);
     let mut next = start();
     assert_eq!(left().await.len(), 8);
