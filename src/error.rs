@@ -233,36 +233,46 @@ impl Error {
         let Some(db) = self.as_db_error() else {
             return self.internal();
         };
-        match sqlstate::status(db, self.token_sent) {
-            sqlstate::Status::Ours(StatusCode::SERVICE_UNAVAILABLE) => self.unavailable(
-                sqlstate::grpc_code(db.code(), StatusCode::SERVICE_UNAVAILABLE),
-            ),
-            sqlstate::Status::Ours(status) if status.is_server_error() => {
-                let message = match status {
-                    StatusCode::GATEWAY_TIMEOUT => "the database took too long",
-                    _ => "internal server error",
-                };
-                self.says(status, sqlstate::grpc_code(db.code(), status), message)
-            }
-            sqlstate::Status::Ours(status) => {
-                let answer = Answer {
-                    status,
-                    grpc_code: sqlstate::grpc_code(db.code(), status),
-                    headers: HeaderMap::new(),
-                    body: Body {
-                        code: Cow::Owned(db.code().code().to_owned()),
-                        message: Cow::Owned(db.message().to_owned()),
-                        details: db.detail().map(str::to_owned),
-                        hint: db.hint().map(str::to_owned),
-                    },
-                };
-                if status == StatusCode::UNAUTHORIZED {
-                    answer.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-                } else {
-                    answer
-                }
+        let answer = match sqlstate::status(db, self.token_sent) {
+            sqlstate::Status::Ours(status) if status.is_server_error() => self.fault(db, status),
+            sqlstate::Status::Ours(status) => Answer {
+                status,
+                grpc_code: sqlstate::grpc_code(db.code(), status),
+                headers: HeaderMap::new(),
+                body: Body {
+                    code: Cow::Owned(db.code().code().to_owned()),
+                    message: Cow::Owned(db.message().to_owned()),
+                    details: db.detail().map(str::to_owned),
+                    hint: db.hint().map(str::to_owned),
+                },
+            },
+            sqlstate::Status::Raised(raised) if raised.status.is_server_error() => {
+                let mut answer = self.fault(db, raised.status);
+                answer.headers.extend(raised.headers);
+                answer
             }
             sqlstate::Status::Raised(answer) => *answer,
+        };
+        // RFC 9110 15.5.2: no 401 without a challenge.
+        if answer.status == StatusCode::UNAUTHORIZED
+            && !answer.headers.contains_key(header::WWW_AUTHENTICATE)
+        {
+            answer.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        } else {
+            answer
+        }
+    }
+
+    /// An answer that says nothing of what the database said.
+    #[cfg(feature = "postgres")]
+    fn fault(&self, db: &DbError, status: StatusCode) -> Answer {
+        let grpc_code = sqlstate::grpc_code(db.code(), status);
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => self.unavailable(grpc_code),
+            StatusCode::GATEWAY_TIMEOUT => {
+                self.says(status, grpc_code, "the database took too long")
+            }
+            _ => self.says(status, grpc_code, "internal server error"),
         }
     }
 

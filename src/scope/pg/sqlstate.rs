@@ -18,7 +18,7 @@ use crate::error::{Answer, Body};
 pub(crate) enum Status {
     /// A status of our choice, with PostgreSQL's own words below 500.
     Ours(StatusCode),
-    /// A function raised the whole answer: SQLSTATE `PTxyz` or `PGRST`.
+    /// A function raised the whole answer, SQLSTATE `PTxyz` or `PGRST`. From 500 on its body is not for the client.
     Raised(Box<Answer>),
 }
 
@@ -150,9 +150,6 @@ fn raised_answer(error: &DbError) -> Status {
     let Some(status) = error_status(&detail.status.to_string()) else {
         return broken;
     };
-    if status.is_server_error() {
-        return Status::Ours(status);
-    }
     let mut headers = HeaderMap::new();
     for (name, value) in &detail.headers {
         let name = name.to_ascii_lowercase();
