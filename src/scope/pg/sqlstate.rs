@@ -68,8 +68,8 @@ fn ours(error: &DbError, token_sent: bool) -> StatusCode {
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => UNAVAILABLE,
             "0L" | "0P" | "28" => FORBIDDEN,
-            "09" | "0A" | "25" | "26" | "2D" | "34" | "38" | "39" | "3B" | "40" | "42" | "54"
-            | "55" | "57" | "58" | "F0" | "HV" | "P0" | "XX" => INTERNAL,
+            "09" | "0A" | "25" | "26" | "2D" | "34" | "38" | "39" | "3B" | "3F" | "40" | "42"
+            | "54" | "55" | "57" | "58" | "F0" | "HV" | "P0" | "XX" => INTERNAL,
             _ => BAD_REQUEST,
         },
     }
