@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bb8_postgres::tokio_postgres::{
     self,
-    error::{DbError, SqlState},
+    error::{DbError, ErrorPosition, SqlState},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -185,12 +185,23 @@ fn error_status(digits: &str) -> Option<StatusCode> {
     StatusCode::from_u16(number).ok()
 }
 
-/// What the log may say of an error: not the messages that are made of the client's data.
+/// What the log may say of an error: not the messages that can be made of a bound value.
 pub(crate) fn operator_text(error: &DbError) -> Option<&str> {
-    match error.code().code().get(..2).unwrap_or_default() {
-        "22" | "23" | "P0" | "PT" | "PG" => None,
-        _ => Some(error.message()),
+    // A function's own words.
+    if error.routine() == Some("exec_stmt_raise") {
+        return None;
     }
+    let code = error.code().code();
+    let shown = match code.get(..2).unwrap_or_default() {
+        "22" | "23" | "P0" | "PT" | "PG" => false,
+        // It quotes the statement where it has a place there. Else it may quote what `to_tsquery($1)`, `$1::regclass`
+        // or a function's EXECUTE were given.
+        "0A" | "3F" | "42" | "58" => {
+            code == "42P17" || matches!(error.position(), Some(ErrorPosition::Original(_)))
+        }
+        _ => true,
+    };
+    shown.then(|| error.message())
 }
 
 /// What the operator can do about an error that is the service's own.
