@@ -1,7 +1,11 @@
 //! Every test against a real PostgreSQL or over real HTTP, in one binary.
 
+#[cfg(all(feature = "axum", feature = "postgres"))]
+mod errors;
 #[cfg(feature = "postgres")]
 mod local_postgres;
+#[cfg(all(feature = "axum", feature = "postgres"))]
+mod logs;
 #[cfg(feature = "postgres")]
 mod scope;
 #[cfg(feature = "postgres")]
