@@ -95,6 +95,7 @@
 //! session closed. Sessions rest in the anonymous role, so that an accident falls to the role with the fewest rights.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 pub mod auth;
 mod error;
 pub mod role;

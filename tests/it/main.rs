@@ -2,8 +2,20 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod errors;
 #[cfg(feature = "postgres")]
 mod local_postgres;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod logs;
 #[cfg(all(
     feature = "axum",
     feature = "postgres",

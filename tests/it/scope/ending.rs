@@ -331,3 +331,30 @@ async fn a_panicking_handler_rolls_back_and_its_session_serves_the_next() {
     assert_eq!(stored(&database).await, ["kept"]);
     assert_eq!(pool.status().connections_created, 1);
 }
+
+#[tokio::test]
+async fn a_statement_that_was_only_prepared_by_the_end_is_not_executed_after_it() {
+    let database = notes().await;
+    let pool = database.pool_of_one().await;
+    let scope = rolescope::RoleScope::for_role(
+        rolescope::RoleName::parse("web_user").expect("a good name"),
+    );
+    let db = pool.begin(&scope);
+    add(&db, "in time").await.expect("it is inserted");
+    let late = db.clone();
+    let mut late =
+        Box::pin(async move { late.execute("INSERT INTO notes VALUES ('late')", &[]).await });
+    // Sends the preparation; the execution would follow its answer.
+    assert!(futures_util::poll!(&mut late).is_pending());
+    db.commit().await.expect("it is committed");
+    let error = late.await.expect_err("it has ended");
+    assert_eq!(error.kind(), ErrorKind::Finished);
+    let db = pool.begin(&scope);
+    db.query("SELECT 1", &[]).await.expect("the pool serves on");
+    assert_eq!(stored(&database).await, ["in time"]);
+    assert_eq!(
+        pool.status().connections_created,
+        2,
+        "a session with a statement that nobody can close is closed"
+    );
+}

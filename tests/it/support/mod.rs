@@ -3,6 +3,12 @@
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) mod events;
 #[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
 pub(crate) mod example;
 pub(crate) mod files;
