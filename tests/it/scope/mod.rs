@@ -1,3 +1,4 @@
 //! The database side: from the first statement to the reset.
 
+mod round_trips;
 mod switch;

@@ -1,0 +1,426 @@
+//! A proxy between driver and server that sees each message of the driver and decides what becomes of it.
+//!
+//! It withholds the server's answers until a test has seen the messages that it expects, so that one
+//! [`flight`](Proxy::flight) is one round trip, whatever the machine's speed.
+//! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rolescope::RoleScopedPool;
+use rolescope::scope::RoleScopedPoolBuilder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Database;
+
+/// How long a test waits for what must come, before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+const CANCEL_REQUEST: u32 = 80_877_102;
+
+/// Passes everything on until it is told otherwise. It ends with the test's runtime.
+pub(crate) struct Proxy {
+    url: String,
+    socket: PathBuf,
+    upstream: PathBuf,
+    state: watch::Sender<State>,
+    listener: Option<JoinHandle<()>>,
+}
+
+/// What the driver sends up to the `Sync`, `Query` or startup message that the server answers with `ReadyForQuery`.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) connection: usize,
+    /// The type bytes of its messages, or `startup`, or `cancel`.
+    pub(crate) messages: String,
+    /// The statement that it is about.
+    pub(crate) sql: String,
+}
+
+/// When a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Before the request reaches the server.
+    Unsent,
+    /// After the server has answered the request, and before the driver sees anything of it.
+    Unanswered,
+}
+
+#[derive(Default)]
+struct State {
+    requests: Vec<Request>,
+    /// How many of `requests` a flight has shown.
+    shown: usize,
+    connections: Vec<Connection>,
+    holding: bool,
+    cuts: Vec<(Cut, &'static str)>,
+}
+
+#[derive(Default)]
+struct Connection {
+    sent: usize,
+    /// The answers to how many requests may pass, while answers are withheld.
+    may_pass: usize,
+    cut: bool,
+    cut_at_answer: Option<usize>,
+    frozen: bool,
+}
+
+impl Proxy {
+    /// Starts a proxy for one test.
+    pub(crate) fn start(database: &Database) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(6000);
+        // In the server's own directory, which goes with the server: a socket's name is made of nothing but its port.
+        let port = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = database.server.directory();
+        let mut this = Self {
+            url: database
+                .url("LOGIN")
+                .replace(":5432/", &format!(":{port}/")),
+            socket: directory.join(format!(".s.PGSQL.{port}")),
+            upstream: directory.join(".s.PGSQL.5432"),
+            state: watch::Sender::default(),
+            listener: None,
+        };
+        this.listen();
+        this
+    }
+
+    /// A pool builder for a login role of one's own.
+    pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
+        RoleScopedPool::builder(&self.url.replace("LOGIN", login)).expect("the URL can be read")
+    }
+
+    /// A pool builder as `authenticator`, with `anon` as the anonymous role and one connection.
+    pub(crate) fn pool_builder(&self) -> RoleScopedPoolBuilder {
+        self.pool_builder_for("authenticator")
+            .anonymous_role("anon")
+            .max_size(1)
+    }
+
+    // --- what was seen ---
+
+    /// All that the driver has sent.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.state.borrow().requests.clone()
+    }
+
+    /// How many requests about statements that begin like this the driver has sent.
+    pub(crate) fn count(&self, sql: &str) -> usize {
+        let state = self.state.borrow();
+        let about = state.requests.iter().filter(|r| r.sql.starts_with(sql));
+        about.count()
+    }
+
+    /// How many connections were made, those of cancel requests included.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.borrow().connections.len()
+    }
+
+    /// Waits until the driver has sent the next requests, and says that they are these.
+    #[track_caller]
+    pub(crate) fn sees(&self, expected: &[&str]) -> impl Future<Output = ()> {
+        let at = std::panic::Location::caller();
+        let mut state = self.state.subscribe();
+        let sender = self.state.clone();
+        let expected: Vec<String> = expected.iter().map(|&s| s.to_owned()).collect();
+        async move {
+            let enough = state.wait_for(|s| s.requests.len() >= s.shown + expected.len());
+            let in_time = tokio::time::timeout(PATIENCE, enough).await.is_ok();
+            let mut seen = Vec::new();
+            sender.send_if_modified(|s| {
+                seen.extend_from_slice(&s.requests[s.shown..]);
+                s.shown = s.requests.len();
+                false
+            });
+            let messages: Vec<&str> = seen.iter().map(|r| r.messages.as_str()).collect();
+            assert!(
+                in_time && messages == expected,
+                "expected {expected:?}, and within {PATIENCE:?} came {seen:#?}\nat {at}"
+            );
+        }
+    }
+
+    /// Waits until the last that the driver has sent is a reset.
+    #[track_caller]
+    pub(crate) fn rests(&self) -> impl Future<Output = ()> {
+        let mut state = self.state.subscribe();
+        within(async move {
+            let rests = |s: &State| {
+                s.requests
+                    .last()
+                    .is_some_and(|r| r.sql.ends_with("DISCARD SEQUENCES"))
+            };
+            let _ = state.wait_for(rests).await;
+        })
+    }
+
+    /// Awaits exactly these requests while all answers are withheld, then lets their answers through: one round trip.
+    #[track_caller]
+    pub(crate) fn flight(&self, expected: &[&str]) -> impl Future<Output = ()> {
+        let seen = self.sees(expected);
+        async move {
+            seen.await;
+            self.release();
+        }
+    }
+
+    // --- what becomes of it ---
+
+    /// Withholds the answers to all requests from now on.
+    pub(crate) fn hold(&self) {
+        self.state.send_modify(|s| {
+            s.holding = true;
+            s.shown = s.requests.len();
+            s.release();
+        });
+    }
+
+    /// Lets the answers through to what was sent by now.
+    pub(crate) fn release(&self) {
+        self.state.send_modify(State::release);
+    }
+
+    /// Lets the answers to one more request through on each connection.
+    pub(crate) fn release_one(&self) {
+        self.state.send_modify(|s| {
+            for connection in &mut s.connections {
+                connection.may_pass = connection.sent.min(connection.may_pass + 1);
+            }
+        });
+    }
+
+    /// Passes everything on again.
+    pub(crate) fn pass(&self) {
+        self.state.send_modify(|s| s.holding = false);
+    }
+
+    /// Has nothing pass any more, in either direction, on the connections that there are.
+    pub(crate) fn freeze(&self) {
+        self.state
+            .send_modify(|s| s.connections.iter_mut().for_each(|c| c.frozen = true));
+    }
+
+    /// Cuts the connections that there are.
+    pub(crate) fn cut(&self) {
+        self.state
+            .send_modify(|s| s.connections.iter_mut().for_each(|c| c.cut = true));
+    }
+
+    /// Cuts the connection of the next request about a statement that begins like this. Said twice, it happens twice.
+    pub(crate) fn cut_at(&self, cut: Cut, sql: &'static str) {
+        self.state.send_modify(|s| s.cuts.push((cut, sql)));
+    }
+
+    /// Refuses new connections.
+    pub(crate) async fn refuse(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+            // The socket is closed once the task is gone; its file stays, so that connections are refused.
+            let _ = listener.await;
+        }
+    }
+
+    /// Accepts connections again.
+    pub(crate) fn listen(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+        let listener = UnixListener::bind(&self.socket).expect("the socket can be bound");
+        let upstream = self.upstream.clone();
+        let state = self.state.clone();
+        self.listener = Some(tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let mut number = 0;
+                state.send_modify(|s| {
+                    number = s.connections.len();
+                    s.connections.push(Connection::default());
+                });
+                tokio::spawn(relay(client, upstream.clone(), state.clone(), number));
+            }
+        }));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+impl State {
+    fn release(&mut self) {
+        for connection in &mut self.connections {
+            connection.may_pass = connection.sent;
+        }
+    }
+
+    /// Notes a request and says whether it may go on.
+    fn note(&mut self, request: Request) -> bool {
+        let matching = |(_, sql): &(Cut, &str)| request.sql.starts_with(*sql);
+        let cut = self.cuts.iter().position(matching);
+        let cut = cut.map(|i| self.cuts.remove(i).0);
+        let connection = &mut self.connections[request.connection];
+        connection.sent += 1;
+        match cut {
+            Some(Cut::Unsent) => connection.cut = true,
+            Some(Cut::Unanswered) => connection.cut_at_answer = Some(connection.sent - 1),
+            None => {}
+        }
+        self.requests.push(request);
+        cut != Some(Cut::Unsent)
+    }
+}
+
+async fn relay(client: UnixStream, upstream: PathBuf, state: watch::Sender<State>, number: usize) {
+    let Ok(server) = UnixStream::connect(upstream).await else {
+        return;
+    };
+    let (from_driver, to_driver) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let mut cut = state.subscribe();
+    // Whichever ends first takes both sockets with it.
+    tokio::select! {
+        _ = requests(from_driver, to_server, &state, number) => {}
+        _ = answers(from_server, to_driver, &state, number) => {}
+        _ = cut.wait_for(|s| s.connections[number].cut) => {}
+    }
+}
+
+async fn requests(
+    mut driver: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    state: &watch::Sender<State>,
+    number: usize,
+) -> io::Result<()> {
+    let mut thawed = state.subscribe();
+    let mut statements = HashMap::new();
+    let mut bytes = Vec::new();
+    let mut request = startup(&mut driver, &mut bytes, number).await?;
+    loop {
+        let may_go = {
+            let mut may_go = true;
+            if request.messages != "X" {
+                state.send_modify(|s| may_go = s.note(request));
+            }
+            may_go
+        };
+        let _ = thawed.wait_for(|s| !s.connections[number].frozen).await;
+        if !may_go {
+            return pending().await;
+        }
+        // A server that has closed may have said why: that still has to be passed on.
+        let _ = server.write_all(&bytes).await;
+        bytes.clear();
+        request = Request {
+            connection: number,
+            messages: String::new(),
+            sql: String::new(),
+        };
+        loop {
+            let kind = message(&mut driver, &mut bytes).await?;
+            let start = bytes.len() - kind.1;
+            request.messages.push(char::from(kind.0));
+            let mut texts = bytes[start..].split(|b| *b == 0);
+            let mut text =
+                || String::from_utf8_lossy(texts.next().unwrap_or_default()).into_owned();
+            match kind.0 {
+                b'Q' => request.sql = text(),
+                b'P' => {
+                    let name = text();
+                    request.sql = text();
+                    statements.insert(name, request.sql.clone());
+                }
+                b'B' => {
+                    text();
+                    request.sql = statements.get(&text()).cloned().unwrap_or_default();
+                }
+                _ => {}
+            }
+            if matches!(kind.0, b'Q' | b'S' | b'X') {
+                break;
+            }
+        }
+        // `Sync` ends every other kind of request, so that it tells nothing.
+        if request.messages.len() > 1 && request.messages.ends_with('S') {
+            request.messages.pop();
+        }
+    }
+}
+
+async fn startup(
+    driver: &mut OwnedReadHalf,
+    bytes: &mut Vec<u8>,
+    connection: usize,
+) -> io::Result<Request> {
+    let length = driver.read_u32().await?;
+    bytes.extend(length.to_be_bytes());
+    bytes.resize(length as usize, 0);
+    driver.read_exact(&mut bytes[4..]).await?;
+    let cancels = bytes[4..8] == CANCEL_REQUEST.to_be_bytes();
+    Ok(Request {
+        connection,
+        messages: if cancels { "cancel" } else { "startup" }.to_owned(),
+        sql: String::new(),
+    })
+}
+
+/// Appends a message, and returns its type and the length of its body.
+async fn message(from: &mut OwnedReadHalf, bytes: &mut Vec<u8>) -> io::Result<(u8, usize)> {
+    let kind = from.read_u8().await?;
+    let length = from.read_u32().await?;
+    bytes.push(kind);
+    bytes.extend(length.to_be_bytes());
+    let start = bytes.len();
+    bytes.resize(start + length as usize - 4, 0);
+    from.read_exact(&mut bytes[start..]).await?;
+    Ok((kind, length as usize - 4))
+}
+
+async fn answers(
+    mut server: OwnedReadHalf,
+    mut driver: OwnedWriteHalf,
+    state: &watch::Sender<State>,
+    number: usize,
+) -> io::Result<()> {
+    let mut allowed = state.subscribe();
+    let mut answered = 0;
+    loop {
+        let mut bytes = Vec::new();
+        let (kind, _) = message(&mut server, &mut bytes).await?;
+        let cut = {
+            let may_pass = |s: &State| {
+                let connection = &s.connections[number];
+                !connection.frozen && (!s.holding || answered < connection.may_pass)
+            };
+            let state = allowed.wait_for(may_pass).await.map_err(io::Error::other)?;
+            state.connections[number].cut_at_answer == Some(answered)
+        };
+        if !cut {
+            driver.write_all(&bytes).await?;
+        }
+        if kind == b'Z' {
+            if cut {
+                return Ok(());
+            }
+            answered += 1;
+        }
+    }
+}
+
+/// Waits for what must come, and fails where it does not.
+#[track_caller]
+pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let at = std::panic::Location::caller();
+    async move {
+        tokio::time::timeout(PATIENCE, future)
+            .await
+            .unwrap_or_else(|_| panic!("it did not come within {PATIENCE:?}\nat {at}"))
+    }
+}
