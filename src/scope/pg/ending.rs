@@ -28,6 +28,13 @@ pub(crate) struct BeginError {
     pub(crate) begin_unanswered: bool,
 }
 
+impl BeginError {
+    /// Nothing was answered in time: what was sent behind `BEGIN` will not be answered either.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.error.kind() == ErrorKind::Unavailable
+    }
+}
+
 /// What becomes of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -73,6 +80,11 @@ impl Ending {
         let begun = opened.begun;
         let outcome = async move {
             let begun = begun.await;
+            if let Err(failure) = &begun {
+                if failure.is_silence() {
+                    return Err(failure.error.clone());
+                }
+            }
             let check = match check {
                 Some(check) => check.await.map(|_| ()),
                 None => Ok(()),

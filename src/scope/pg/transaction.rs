@@ -16,7 +16,7 @@ use std::task::Poll;
 use bb8_postgres::tokio_postgres::error::SqlState;
 use bb8_postgres::tokio_postgres::types::{ToSql, Type};
 use bb8_postgres::tokio_postgres::{Error as PgError, Row, RowStream, Statement};
-use futures_util::future::{join, join3};
+use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, TryStreamExt};
 
 use super::connection::{Session, drain};
@@ -353,11 +353,8 @@ impl Transaction {
             self.rested(&current).await?;
             let batch = async { current.session.client.batch_execute(sql).await };
             let mut running = Running::new(self, &current, true);
-            let (begun, result) = join(
-                current.begun.clone(),
-                self.send_gated(&mut running, batch, Gate::FirstPoll),
-            )
-            .await;
+            let sent = self.send_gated(&mut running, batch, Gate::FirstPoll);
+            let (begun, result) = behind(&current, sent).await?;
             self.settle(&mut running, begun, result?)
         }
         .await;
@@ -379,11 +376,8 @@ impl Transaction {
                 let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
                 let mut running = Running::new(self, current, false);
                 let statement = async { collect(client.query_typed_raw(sql, values).await?).await };
-                let (begun, answer) = join(
-                    current.begun.clone(),
-                    self.send_gated(&mut running, statement, Gate::FirstPoll),
-                )
-                .await;
+                let sent = self.send_gated(&mut running, statement, Gate::FirstPoll);
+                let (begun, answer) = behind(current, sent).await?;
                 return self.settle(&mut running, begun, answer?);
             }
         };
@@ -430,11 +424,8 @@ impl Transaction {
             collect(current.session.client.query_raw(statement, values).await?).await
         };
         let mut running = Running::new(self, current, false);
-        let (begun, answer) = join(
-            current.begun.clone(),
-            self.send_gated(&mut running, execute, Gate::FirstPoll),
-        )
-        .await;
+        let sent = self.send_gated(&mut running, execute, Gate::FirstPoll);
+        let (begun, answer) = behind(current, sent).await?;
         self.settle(&mut running, begun, answer?)
     }
 
@@ -442,11 +433,8 @@ impl Transaction {
         let mut running = Running::new(self, current, false);
         running.preparing = true;
         let prepare = current.session.client.prepare(sql);
-        let (begun, prepared) = join(
-            current.begun.clone(),
-            self.send_gated(&mut running, prepare, Gate::EveryPoll),
-        )
-        .await;
+        let sent = self.send_gated(&mut running, prepare, Gate::EveryPoll);
+        let (begun, prepared) = behind(current, sent).await?;
         let statement = self.settle(&mut running, begun, prepared?)?;
         self.keep(current, sql, &statement);
         Ok(statement)
@@ -469,12 +457,11 @@ impl Transaction {
         let mut preparing = Running::new(self, current, false);
         preparing.preparing = true;
         let mut running = Running::new(self, current, false);
-        let (begun, prepared, answer) = join3(
-            current.begun.clone(),
+        let sent = join(
             self.send_gated(&mut preparing, client.prepare(sql), Gate::EveryPoll),
             self.send_gated(&mut running, execute, Gate::FirstPoll),
-        )
-        .await;
+        );
+        let (begun, (prepared, answer)) = behind(current, sent).await?;
         // In the order in which they were sent: the second fails if the first did.
         let statement = self.settle(&mut preparing, begun.clone(), prepared?);
         let answer = self.settle(&mut running, begun, answer?);
@@ -641,6 +628,11 @@ impl Transaction {
     /// a late one would hit the session's next user, and then rolls back.
     fn abort(&self, open: Open) {
         let session = Arc::clone(&open.opened.lease);
+        // A session that does not even answer `BEGIN` is closed at once, so that it holds no place in the pool.
+        if matches!(open.opened.begun.peek(), Some(Err(failure)) if failure.is_silence()) {
+            session.doubt();
+            return;
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             session.doubt();
             return;
@@ -773,6 +765,20 @@ impl From<BeginError> for Failure {
             error: failure.error,
             retry: lost.then_some(Retry::OnAnotherSession),
         }
+    }
+}
+
+/// Waits for the answers to `BEGIN`, to the switch and to what was sent behind them. Where `BEGIN` is not answered in time,
+/// nothing else will be.
+async fn behind<F: Future>(
+    current: &Current,
+    sent: F,
+) -> Result<(Result<(), BeginError>, F::Output), BeginError> {
+    // Polled first, so that nothing more is sent once that is known.
+    match select(current.begun.clone(), pin!(sent)).await {
+        Either::Left((Err(failure), _)) if failure.is_silence() => Err(failure),
+        Either::Left((begun, sent)) => Ok((begun, sent.await)),
+        Either::Right((answer, begun)) => Ok((begun.await, answer)),
     }
 }
 
