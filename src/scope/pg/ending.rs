@@ -218,7 +218,7 @@ fn lost(error: PgError, mode: AccessMode) -> Error {
 }
 
 /// Whether the server ended the session with this: the error says so, not what became of the transaction.
-fn ends_session(code: &SqlState) -> bool {
+pub(crate) fn ends_session(code: &SqlState) -> bool {
     code.code().starts_with("57P") || code.code().starts_with("08") || code.code() == "25P03"
 }
 

@@ -20,7 +20,7 @@ use futures_util::future::{Either, join, select};
 use futures_util::{FutureExt, TryStreamExt};
 
 use super::connection::{Session, drain};
-use super::ending::{BeginError, Begun, Ending, Opened, Verdict, sent};
+use super::ending::{BeginError, Begun, Ending, Opened, Verdict, ends_session, sent};
 use super::hidden::Hidden;
 use super::lease::Lease;
 use super::mode::{AccessMode, Isolation};
@@ -207,7 +207,7 @@ impl Transaction {
             match begin {
                 Ok(answers) => drain(answers)
                     .await
-                    .map_err(|error| unanswered(error.into()))?,
+                    .map_err(|error| unanswered(begin_error(error)))?,
                 Err(error) => return Err(unanswered(error)),
             }
             switch.await.map_err(|error| BeginError {
@@ -799,6 +799,18 @@ fn is_stale(error: &Error) -> bool {
     error.code().is_some_and(|code| {
         *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::INVALID_SQL_STATEMENT_NAME
     })
+}
+
+/// A session that was ended while it was idle may say so in place of an answer.
+fn begin_error(error: PgError) -> Error {
+    if error.code().is_some_and(ends_session) {
+        return Error::with_source(
+            ErrorKind::ConnectionLost,
+            "the connection to the database was lost",
+            error,
+        );
+    }
+    error.into()
 }
 
 /// The switch fails where the role does not exist, or is not granted to the authenticator: one answer for both.
