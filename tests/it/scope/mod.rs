@@ -1,4 +1,6 @@
 //! The database side: from the first statement to the reset.
 
+mod lost_connections;
+mod pool;
 mod round_trips;
 mod switch;

@@ -4,18 +4,15 @@
 //! [`flight`](Proxy::flight) is one round trip, whatever the machine's speed.
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 
-use std::collections::HashMap;
-use std::future::pending;
-use std::io;
+mod relay;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rolescope::RoleScopedPool;
 use rolescope::scope::RoleScopedPoolBuilder;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -23,8 +20,6 @@ use super::Database;
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-const CANCEL_REQUEST: u32 = 80_877_102;
 
 /// Passes everything on until it is told otherwise. It ends with the test's runtime.
 pub(crate) struct Proxy {
@@ -48,7 +43,7 @@ pub(crate) struct Request {
 /// When a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Before the request reaches the server.
+    /// Before the request reaches the server, and after the answers to those before it have reached the driver.
     Unsent,
     /// After the server has answered the request, and before the driver sees anything of it.
     Unanswered,
@@ -67,9 +62,11 @@ struct State {
 #[derive(Default)]
 struct Connection {
     sent: usize,
+    answered: usize,
     /// The answers to how many requests may pass, while answers are withheld.
     may_pass: usize,
     cut: bool,
+    cut_before: Option<usize>,
     cut_at_answer: Option<usize>,
     frozen: bool,
 }
@@ -242,7 +239,12 @@ impl Proxy {
                     number = s.connections.len();
                     s.connections.push(Connection::default());
                 });
-                tokio::spawn(relay(client, upstream.clone(), state.clone(), number));
+                tokio::spawn(relay::relay(
+                    client,
+                    upstream.clone(),
+                    state.clone(),
+                    number,
+                ));
             }
         }));
     }
@@ -269,7 +271,7 @@ impl State {
         let connection = &mut self.connections[request.connection];
         connection.sent += 1;
         match cut {
-            Some(Cut::Unsent) => connection.cut = true,
+            Some(Cut::Unsent) => connection.cut_before = Some(connection.sent - 1),
             Some(Cut::Unanswered) => connection.cut_at_answer = Some(connection.sent - 1),
             None => {}
         }
@@ -278,139 +280,9 @@ impl State {
     }
 }
 
-async fn relay(client: UnixStream, upstream: PathBuf, state: watch::Sender<State>, number: usize) {
-    let Ok(server) = UnixStream::connect(upstream).await else {
-        return;
-    };
-    let (from_driver, to_driver) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let mut cut = state.subscribe();
-    // Whichever ends first takes both sockets with it.
-    tokio::select! {
-        _ = requests(from_driver, to_server, &state, number) => {}
-        _ = answers(from_server, to_driver, &state, number) => {}
-        _ = cut.wait_for(|s| s.connections[number].cut) => {}
-    }
-}
-
-async fn requests(
-    mut driver: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
-    state: &watch::Sender<State>,
-    number: usize,
-) -> io::Result<()> {
-    let mut thawed = state.subscribe();
-    let mut statements = HashMap::new();
-    let mut bytes = Vec::new();
-    let mut request = startup(&mut driver, &mut bytes, number).await?;
-    loop {
-        let may_go = {
-            let mut may_go = true;
-            if request.messages != "X" {
-                state.send_modify(|s| may_go = s.note(request));
-            }
-            may_go
-        };
-        let _ = thawed.wait_for(|s| !s.connections[number].frozen).await;
-        if !may_go {
-            return pending().await;
-        }
-        // A server that has closed may have said why: that still has to be passed on.
-        let _ = server.write_all(&bytes).await;
-        bytes.clear();
-        request = Request {
-            connection: number,
-            messages: String::new(),
-            sql: String::new(),
-        };
-        loop {
-            let kind = message(&mut driver, &mut bytes).await?;
-            let start = bytes.len() - kind.1;
-            request.messages.push(char::from(kind.0));
-            let mut texts = bytes[start..].split(|b| *b == 0);
-            let mut text =
-                || String::from_utf8_lossy(texts.next().unwrap_or_default()).into_owned();
-            match kind.0 {
-                b'Q' => request.sql = text(),
-                b'P' => {
-                    let name = text();
-                    request.sql = text();
-                    statements.insert(name, request.sql.clone());
-                }
-                b'B' => {
-                    text();
-                    request.sql = statements.get(&text()).cloned().unwrap_or_default();
-                }
-                _ => {}
-            }
-            if matches!(kind.0, b'Q' | b'S' | b'X') {
-                break;
-            }
-        }
-        // `Sync` ends every other kind of request, so that it tells nothing.
-        if request.messages.len() > 1 && request.messages.ends_with('S') {
-            request.messages.pop();
-        }
-    }
-}
-
-async fn startup(
-    driver: &mut OwnedReadHalf,
-    bytes: &mut Vec<u8>,
-    connection: usize,
-) -> io::Result<Request> {
-    let length = driver.read_u32().await?;
-    bytes.extend(length.to_be_bytes());
-    bytes.resize(length as usize, 0);
-    driver.read_exact(&mut bytes[4..]).await?;
-    let cancels = bytes[4..8] == CANCEL_REQUEST.to_be_bytes();
-    Ok(Request {
-        connection,
-        messages: if cancels { "cancel" } else { "startup" }.to_owned(),
-        sql: String::new(),
-    })
-}
-
-/// Appends a message, and returns its type and the length of its body.
-async fn message(from: &mut OwnedReadHalf, bytes: &mut Vec<u8>) -> io::Result<(u8, usize)> {
-    let kind = from.read_u8().await?;
-    let length = from.read_u32().await?;
-    bytes.push(kind);
-    bytes.extend(length.to_be_bytes());
-    let start = bytes.len();
-    bytes.resize(start + length as usize - 4, 0);
-    from.read_exact(&mut bytes[start..]).await?;
-    Ok((kind, length as usize - 4))
-}
-
-async fn answers(
-    mut server: OwnedReadHalf,
-    mut driver: OwnedWriteHalf,
-    state: &watch::Sender<State>,
-    number: usize,
-) -> io::Result<()> {
-    let mut allowed = state.subscribe();
-    let mut answered = 0;
-    loop {
-        let mut bytes = Vec::new();
-        let (kind, _) = message(&mut server, &mut bytes).await?;
-        let cut = {
-            let may_pass = |s: &State| {
-                let connection = &s.connections[number];
-                !connection.frozen && (!s.holding || answered < connection.may_pass)
-            };
-            let state = allowed.wait_for(may_pass).await.map_err(io::Error::other)?;
-            state.connections[number].cut_at_answer == Some(answered)
-        };
-        if !cut {
-            driver.write_all(&bytes).await?;
-        }
-        if kind == b'Z' {
-            if cut {
-                return Ok(());
-            }
-            answered += 1;
-        }
+impl Connection {
+    fn is_cut(&self) -> bool {
+        self.cut || self.cut_before.is_some_and(|n| self.answered >= n)
     }
 }
 
