@@ -236,7 +236,7 @@ async fn a_connection_that_died_before_commit_was_sent_is_a_503() {
         let _ = db.execute("SELECT 1", &[]).await;
         Ok::<_, Error>("stored")
     });
-    let app = crate::support::service::service(&service.pool, Router::new().route("/", ignores));
+    let app = service::service(&service.pool, Router::new().route("/", ignores));
     let reply = within(service::post(&app, "/", TOKEN)).await;
     unavailable(&reply, ErrorKind::ConnectionLost);
     let rows = database.admin().await;
@@ -299,7 +299,7 @@ async fn a_session_terminated_before_its_commit_is_never_a_success() {
         assert!(ended.expect("it may").get::<_, bool>(0));
         Ok::<_, Error>("stored")
     });
-    let app = crate::support::service::service(&service.pool, Router::new().route("/", terminated));
+    let app = service::service(&service.pool, Router::new().route("/", terminated));
     let reply = within(service::post(&app, "/", TOKEN)).await;
     assert!(reply.status.is_server_error(), "{reply:?}");
     let rows = database.admin().await;

@@ -2,5 +2,8 @@
 
 mod lost_connections;
 mod pool;
+mod resting;
+mod role_settings;
 mod round_trips;
+mod setup;
 mod switch;

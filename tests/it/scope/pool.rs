@@ -87,24 +87,31 @@ async fn all_connections_in_use_until_the_deadline_are_a_503() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_served_as_soon_as_a_connection_is_free_and_in_turn() {
+async fn those_who_wait_are_served_in_turn_and_whoever_gives_up_holds_up_nobody() {
     let database = database().await;
     let pool = database.pool_builder().max_size(1).acquire_timeout(LONG);
     let pool = pool.build().await.expect("it is built");
     let holder = begin(&pool);
     within(read(holder.clone())).await.expect("it runs");
-    let waiting = [begin(&pool), begin(&pool), begin(&pool)];
-    let [one, two, three] = waiting.each_ref().map(|db| read(db.clone()));
-    let (mut one, mut two, mut three) = (Box::pin(one), Box::pin(two), Box::pin(three));
-    assert!(poll!(&mut one).is_pending());
-    assert!(poll!(&mut two).is_pending());
-    assert!(poll!(&mut three).is_pending());
-    drop(holder);
-    within(one).await.expect("it runs");
-    // One gave up: its turn is not lost to those behind it.
-    drop(two);
-    drop(waiting);
-    within(three).await.expect("it runs");
+    let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let mut waiting: Vec<_> = (0..4)
+        .map(|number| {
+            let (db, served) = (begin(&pool), served.clone());
+            Box::pin(async move {
+                read(db).await.expect("it runs");
+                served.send(number).expect("the test listens");
+            })
+        })
+        .collect();
+    for one in &mut waiting {
+        assert!(poll!(one).is_pending());
+    }
+    drop((waiting.remove(1), holder));
+    // Polled in the other order.
+    waiting.reverse();
+    within(futures_util::future::join_all(waiting)).await;
+    let order: Vec<_> = std::iter::from_fn(|| order.try_recv().ok()).collect();
+    assert_eq!(order, [0, 2, 3]);
 }
 
 #[tokio::test]
@@ -354,6 +361,6 @@ async fn the_counters_tell_the_truth() {
     within(two.rollback()).await.expect("it is rolled back");
     assert_eq!(counters(), (1, 1, 0, 2, 1));
     within(pool.close()).await;
-    let (connections, _, _, created, _) = counters();
-    assert_eq!((connections, created), (0, 2));
+    let (connections, idle, in_use, created, _) = counters();
+    assert_eq!((connections, idle, in_use, created), (0, 0, 0, 2));
 }

@@ -3,6 +3,7 @@
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 
+pub(crate) mod logs;
 pub(crate) mod proxy;
 pub(crate) mod service;
 
