@@ -1,4 +1,4 @@
-//! One error for the whole crate, and the one table that maps it to an HTTP status, a gRPC code and a body.
+//! One error for the whole crate. `answer.rs` maps it to what the client is told.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
 use bb8_postgres::tokio_postgres::error::{DbError, SqlState};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::StatusCode;
 
 use crate::auth::jwt::TokenError;
 #[cfg(feature = "postgres")]
@@ -25,6 +25,7 @@ use crate::scope::pg::sqlstate;
 pub struct Error {
     inner: Arc<Inner>,
     /// Decides between 401 and 403 where the database denied a privilege.
+    #[cfg(feature = "postgres")]
     token_sent: bool,
 }
 
@@ -96,23 +97,6 @@ impl ErrorKind {
     }
 }
 
-/// What the client is told: a row of the one table.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) grpc_code: i32,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Body,
-}
-
-/// The members of an error response's JSON body.
-#[derive(serde::Serialize)]
-pub(crate) struct Body {
-    pub(crate) code: Cow<'static, str>,
-    pub(crate) message: Cow<'static, str>,
-    pub(crate) details: Option<String>,
-    pub(crate) hint: Option<String>,
-}
-
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::build(kind, message.into(), None)
@@ -131,12 +115,14 @@ impl Error {
         message: Cow<'static, str>,
         source: Option<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
+        let inner = Inner {
+            kind,
+            message,
+            source,
+        };
         Self {
-            inner: Arc::new(Inner {
-                kind,
-                message,
-                source,
-            }),
+            inner: Arc::new(inner),
+            #[cfg(feature = "postgres")]
             token_sent: false,
         }
     }
@@ -145,6 +131,15 @@ impl Error {
     pub(crate) fn token_sent(mut self, token_sent: bool) -> Self {
         self.token_sent = token_sent;
         self
+    }
+
+    pub(crate) fn message(&self) -> &Cow<'static, str> {
+        &self.inner.message
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn has_token_sent(&self) -> bool {
+        self.token_sent
     }
 
     /// Returns the kind of this error.
@@ -183,158 +178,6 @@ impl Error {
     fn source_as<E: StdError + 'static>(&self) -> Option<&E> {
         self.inner.source.as_deref()?.downcast_ref()
     }
-
-    /// The one table from errors to answers.
-    pub(crate) fn answer(&self) -> Answer {
-        use ErrorKind as K;
-        let challenge = |text: &str| {
-            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
-        };
-        match self.inner.kind {
-            K::InvalidRequest => self
-                .own_words(StatusCode::BAD_REQUEST, 16)
-                .header(
-                    header::WWW_AUTHENTICATE,
-                    challenge(&format!(
-                        "Bearer error=\"invalid_request\", error_description=\"{}\"",
-                        self.inner.message
-                    )),
-                ),
-            K::MissingToken => self
-                .own_words(StatusCode::UNAUTHORIZED, 16)
-                .header(header::WWW_AUTHENTICATE, challenge("Bearer")),
-            K::InvalidToken => self
-                .own_words(StatusCode::UNAUTHORIZED, 16)
-                .header(
-                    header::WWW_AUTHENTICATE,
-                    challenge(&format!(
-                        "Bearer error=\"invalid_token\", error_description=\"{}\"",
-                        self.inner.message
-                    )),
-                ),
-            K::NoRole | K::RoleRefused => self.own_words(StatusCode::FORBIDDEN, 7),
-            K::Database => self.database_answer(),
-            K::Statement | K::TransactionAborted | K::ScopeLeft | K::Finished | K::MissingLayer => {
-                self.internal()
-            }
-            K::CommitUnknown => self.says(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                2,
-                "the connection to the database was lost while it committed: it is unknown whether the change was stored",
-            ),
-            K::ConnectionLost | K::Unavailable | K::PoolExhausted | K::PoolClosed => {
-                self.unavailable(14)
-            }
-        }
-    }
-
-    #[cfg(feature = "postgres")]
-    fn database_answer(&self) -> Answer {
-        let Some(db) = self.as_db_error() else {
-            return self.internal();
-        };
-        match sqlstate::status(db, self.token_sent) {
-            sqlstate::Status::Ours(StatusCode::SERVICE_UNAVAILABLE) => self.unavailable(
-                sqlstate::grpc_code(db.code(), StatusCode::SERVICE_UNAVAILABLE),
-            ),
-            sqlstate::Status::Ours(status) if status.is_server_error() => {
-                let message = match status {
-                    StatusCode::GATEWAY_TIMEOUT => "the database took too long",
-                    _ => "internal server error",
-                };
-                self.says(status, sqlstate::grpc_code(db.code(), status), message)
-            }
-            sqlstate::Status::Ours(status) => {
-                let answer = Answer {
-                    status,
-                    grpc_code: sqlstate::grpc_code(db.code(), status),
-                    headers: HeaderMap::new(),
-                    body: Body {
-                        code: Cow::Owned(db.code().code().to_owned()),
-                        message: Cow::Owned(db.message().to_owned()),
-                        details: db.detail().map(str::to_owned),
-                        hint: db.hint().map(str::to_owned),
-                    },
-                };
-                if status == StatusCode::UNAUTHORIZED {
-                    answer.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-                } else {
-                    answer
-                }
-            }
-            sqlstate::Status::Raised(answer) => *answer,
-        }
-    }
-
-    #[cfg(not(feature = "postgres"))]
-    fn database_answer(&self) -> Answer {
-        self.internal()
-    }
-
-    fn own_words(&self, status: StatusCode, grpc_code: i32) -> Answer {
-        self.says(status, grpc_code, self.inner.message.clone())
-    }
-
-    fn internal(&self) -> Answer {
-        self.says(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            13,
-            "internal server error",
-        )
-    }
-
-    fn unavailable(&self, grpc_code: i32) -> Answer {
-        self.says(
-            StatusCode::SERVICE_UNAVAILABLE,
-            grpc_code,
-            "the database cannot serve this request now: try again",
-        )
-        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
-    }
-
-    fn says(
-        &self,
-        status: StatusCode,
-        grpc_code: i32,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Answer {
-        Answer {
-            status,
-            grpc_code,
-            headers: HeaderMap::new(),
-            body: Body {
-                code: Cow::Borrowed(self.inner.kind.as_str()),
-                message: message.into(),
-                details: None,
-                hint: None,
-            },
-        }
-    }
-
-    /// Tells the operator of a failure that is not the client's: once for each response.
-    pub(crate) fn report(&self, answer: &Answer) {
-        if !answer.status.is_server_error() {
-            return;
-        }
-        #[cfg(feature = "postgres")]
-        if let Some(db) = self.as_db_error() {
-            tracing::error!(
-                kind = self.inner.kind.as_str(),
-                status = answer.status.as_u16(),
-                sqlstate = db.code().code(),
-                cause = sqlstate::operator_text(db),
-                cure = sqlstate::cure(db.code()),
-                "{self}"
-            );
-            return;
-        }
-        tracing::error!(
-            kind = self.inner.kind.as_str(),
-            status = answer.status.as_u16(),
-            cause = self.inner.source.as_deref().map(|source| chain(source)),
-            "{self}"
-        );
-    }
 }
 
 /// An error and its sources, as one line.
@@ -347,13 +190,6 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
         next = source.source();
     }
     text
-}
-
-impl Answer {
-    pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.headers.append(name, value);
-        self
-    }
 }
 
 impl From<TokenError> for Error {

@@ -1,20 +1,118 @@
 //! PostgreSQL's own authorization for any tower service.
+//!
+//! The service *authenticates*: [`JwtAuthLayer`] verifies the bearer token of a request. The database *authorizes*: every
+//! statement of a handler runs in a transaction that has become the database role in the token, and PostgreSQL's grants
+//! and row-level security decide what it sees. A handler asks for a [`RoleScopedConnection`] and cannot get another one.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "postgres"))]
+//! # mod example {
+//! use axum::{Router, routing::get};
+//! use rolescope::{JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedConnection, RoleScopedPool};
+//! use tower::ServiceBuilder;
+//!
+//! # async fn service(secret: &str) -> Result<Router, Box<dyn std::error::Error>> {
+//! let auth = JwtAuthLayer::new(JwtVerifier::builder().hs256(secret)?.audience("todos").build()?);
+//! let pool = RoleScopedPool::builder("postgres://authenticator@localhost/app")?
+//!     .anonymous_role("anon")
+//!     .build()
+//!     .await?;
+//! let app = Router::new()
+//!     .route("/todos", get(list))
+//!     .layer(ServiceBuilder::new().layer(auth).layer(RoleScopeLayer::new(pool)));
+//! # Ok(app)
+//! # }
+//!
+//! async fn list(db: RoleScopedConnection) -> Result<String, rolescope::Error> {
+//!     // Whoever asks sees their own: a policy on the table says so.
+//!     let tasks: Vec<String> = db.query_scalar("SELECT task FROM todos", &[]).await?;
+//!     Ok(tasks.join("\n"))
+//! }
+//! # }
+//! ```
+//!
+//! `cargo run --example todos` runs the whole of it without any set-up, and `examples/sql` has the roles and policies to
+//! copy.
+//!
+//! # The way of a request
+//!
+//! | where | what happens | module |
+//! |---|---|---|
+//! | `JwtAuthLayer` | the token is verified, or the request refused with 401; the claims go into its extensions | [`auth`] |
+//! | `RoleScopeLayer` | the claims decide the role; a lazy connection goes into the extensions | [`role`] |
+//! | the handler | its first statement travels with `BEGIN` and the switch to the role: one round trip | `scope` |
+//! | `RoleScopeLayer` | 2xx and 3xx commit, everything else rolls back; then the session is reset | `scope` |
+//!
+//! No connection is taken for a request that is refused, nor for a handler that runs no SQL.
+//!
+//! # The order of layers
+//!
+//! `JwtAuthLayer` stands outside of `RoleScopeLayer`, and that outside of the handlers. From the outside in, as
+//! `ServiceBuilder` reads:
+//!
+//! 1. `TraceLayer`, so that it sees every answer. A response that this crate makes carries its [`Error`] in the
+//!    extensions.
+//! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits: a request whose future they drop is rolled back.
+//! 3. `CorsLayer`: a preflight request carries no token, and is answered before anybody asks for one.
+//! 4. [`JwtAuthLayer`].
+//! 5. `RoleScopeLayer`.
+//! 6. Whatever changes a response's status, since the status decides what is committed.
+//! 7. The handlers.
+//!
+//! Where a layer is missing or misplaced the answer is a 500, and the log names the cure. It is never read as "anonymous".
+//!
+//! # What it answers
+//!
+//! | request | answer |
+//! |---|---|
+//! | no token | runs as the anonymous role; 401 where there is none, or with [`JwtAuthLayer::require_token`] |
+//! | a token that is not acceptable | 401 `invalid_token`, by one option anonymous |
+//! | a token whose role is not one to act as | 403 |
+//! | PostgreSQL denies a privilege | 403; 401 where no token was sent |
+//! | a row breaks a constraint | 400, or 409 where another row is in the way |
+//! | the handler's SQL is wrong | 500, the log names the cure |
+//! | the database is away or busy, the pool exhausted | 503 and `Retry-After` |
+//!
+//! The body is `{"code","message","details","hint"}`. [`ErrorKind`] has the whole list. On gRPC the answer is HTTP 200 with
+//! the code and message in the headers.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `postgres` | yes | `RoleScopedPool`, `RoleScopeLayer`, `RoleScopedConnection`; without it authentication alone |
+//! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
+//! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |
+//! | `rust-crypto` | no | signatures by the pure-Rust RustCrypto crates |
+//!
+//! With both of the last two AWS-LC is used; with neither a verifier cannot be built.
+//!
+//! # What is trusted
+//!
+//! A handler's SQL is trusted, its *parameters* are not. SQL can leave the role that it was given (`RESET ROLE`): nothing in
+//! PostgreSQL forbids that within a session. So text that comes from a client belongs into parameters, never into SQL. A
+//! request whose SQL did leave its transaction or role is answered 500, rolled back as far as that is possible, and its
+//! session closed. Sessions rest in the anonymous role, so that an accident falls to the role with the fewest rights.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
 pub mod auth;
 mod error;
 pub mod role;
 #[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub mod scope;
 mod wire;
 
 pub use auth::JwtAuthLayer;
 pub use auth::jwt::{Claims, JwtVerifier};
 #[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use bb8_postgres::tokio_postgres;
 pub use error::{Error, ErrorKind};
 pub use role::{RoleName, RolePolicy, RoleScope};
 #[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use scope::{
     AccessMode, Isolation, RoleScopeLayer, RoleScopedConnection, RoleScopedPool, SetupError,
 };

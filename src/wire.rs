@@ -21,9 +21,11 @@ pub(crate) enum Protocol {
 impl Protocol {
     /// Reads the protocol off the request's `content-type`, as gRPC defines it.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let grpc = headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        const GRPC: &[u8] = b"application/grpc";
+        let grpc = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+            let start = value.as_bytes().get(..GRPC.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+        });
         if grpc { Self::Grpc } else { Self::Http }
     }
 }

@@ -1,6 +1,6 @@
 //! The `Authorization` header → the token: RFC 6750 section 2.1.
 
-use http::header::{self, HeaderName};
+use http::header;
 use http::request::Parts;
 
 use super::source::{Token, TokenSource, TokenSourceError, single};
@@ -17,10 +17,6 @@ impl TokenSource for Bearer {
             None => Ok(None),
             Some(value) => parse(value.as_bytes()),
         }
-    }
-
-    fn headers(&self) -> &[HeaderName] {
-        &[header::AUTHORIZATION]
     }
 }
 
@@ -53,13 +49,15 @@ fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
     #[test]
     fn the_header_is_read_as_rfc_6750_has_it() {
         use TokenSourceError::Malformed;
-        let rows: &[(&[u8], Result<Option<&str>, TokenSourceError>)] = &[
+        type Found = Result<Option<&'static str>, TokenSourceError>;
+        let rows: &[(&[u8], Found)] = &[
             (b"Bearer a.b.c", Ok(Some("a.b.c"))),
             (b"bearer a.b.c", Ok(Some("a.b.c"))),
             (b"BEARER a.b.c", Ok(Some("a.b.c"))),

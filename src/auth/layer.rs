@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderName, Request, Response, header};
 use pin_project::pin_project;
 use tower::{Layer, Service};
 
@@ -56,6 +56,7 @@ use crate::wire::{self, Protocol, ResponseBody};
 pub struct JwtAuthLayer {
     verifier: JwtVerifier,
     source: Arc<dyn TokenSource>,
+    sensitive: Arc<[HeaderName]>,
     require_token: bool,
     invalid_is_anonymous: bool,
 }
@@ -66,12 +67,14 @@ impl JwtAuthLayer {
         Self {
             verifier,
             source: Arc::new(Bearer),
+            sensitive: Arc::new([header::AUTHORIZATION]),
             require_token: false,
             invalid_is_anonymous: false,
         }
     }
 
     /// Refuses requests without a token: 401 with `WWW-Authenticate: Bearer`. Defaults to letting them through.
+    #[must_use]
     pub fn require_token(mut self) -> Self {
         self.require_token = true;
         self
@@ -81,13 +84,18 @@ impl JwtAuthLayer {
     ///
     /// PostgREST once worked like this. A client whose token has expired is not told so then: it sees what
     /// strangers see. [`Access::token_sent`] tells the two apart. [`require_token`](Self::require_token) undoes this.
+    #[must_use]
     pub fn treat_invalid_token_as_anonymous(mut self) -> Self {
         self.invalid_is_anonymous = true;
         self
     }
 
     /// Sets where the token comes from. Defaults to [`Bearer`].
+    #[must_use]
     pub fn token_source(mut self, source: impl TokenSource) -> Self {
+        self.sensitive = [vec![header::AUTHORIZATION], source.headers()]
+            .concat()
+            .into();
         self.source = Arc::new(source);
         self
     }
@@ -175,7 +183,7 @@ where
                 return ResponseFuture(Kind::Refused { error, protocol });
             }
         };
-        mark_sensitive(&mut parts.headers, &*self.layer.source);
+        mark_sensitive(&mut parts.headers, &self.layer.sensitive);
         // What an outer layer left there is not what this one found.
         match access.claims() {
             Some(claims) => parts.extensions.insert(claims.clone()),
@@ -188,8 +196,8 @@ where
     }
 }
 
-fn mark_sensitive(headers: &mut HeaderMap, source: &dyn TokenSource) {
-    for name in source.headers().iter().chain(&[header::AUTHORIZATION]) {
+fn mark_sensitive(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
         if let header::Entry::Occupied(mut entry) = headers.entry(name) {
             entry.iter_mut().for_each(|value| value.set_sensitive(true));
         }

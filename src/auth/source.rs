@@ -91,11 +91,11 @@ pub trait TokenSource: Send + Sync + 'static {
     /// The request has more than one token, or one that is no text.
     fn token<'r>(&self, request: &'r Parts) -> Result<Option<Token<'r>>, TokenSourceError>;
 
-    /// Returns the headers that may carry a token. They are marked as sensitive. Defaults to none.
+    /// Returns the headers that may carry a token, once, when the layer is made. Defaults to none.
     ///
-    /// `Authorization` is always marked.
-    fn headers(&self) -> &[HeaderName] {
-        &[]
+    /// They are marked as sensitive in each request, as is `Authorization`.
+    fn headers(&self) -> Vec<HeaderName> {
+        Vec::new()
     }
 }
 
@@ -104,25 +104,25 @@ pub trait TokenSource: Send + Sync + 'static {
 /// Some proxies put a token of their own there, such as `Cf-Access-Jwt-Assertion`. Caches treat answers to requests with
 /// an `Authorization` header as private, and know nothing of other headers: add `Vary`, or `Cache-Control: private`.
 #[derive(Clone, Debug)]
-pub struct Header([HeaderName; 1]);
+pub struct Header(HeaderName);
 
 impl Header {
     /// Creates a source that reads the header `name`.
     pub fn new(name: HeaderName) -> Self {
-        Self([name])
+        Self(name)
     }
 }
 
 impl TokenSource for Header {
     fn token<'r>(&self, request: &'r Parts) -> Result<Option<Token<'r>>, TokenSourceError> {
-        match single(&request.headers, &self.0[0])? {
+        match single(&request.headers, &self.0)? {
             None => Ok(None),
             Some(value) => Token::from_bytes(value.as_bytes().trim_ascii()).map(Some),
         }
     }
 
-    fn headers(&self) -> &[HeaderName] {
-        &self.0
+    fn headers(&self) -> Vec<HeaderName> {
+        vec![self.0.clone()]
     }
 }
 
@@ -155,8 +155,8 @@ impl TokenSource for Cookie {
         at_most_one(cookies)?.map(Token::from_bytes).transpose()
     }
 
-    fn headers(&self) -> &[HeaderName] {
-        &[header::COOKIE]
+    fn headers(&self) -> Vec<HeaderName> {
+        vec![header::COOKIE]
     }
 }
 
@@ -195,6 +195,10 @@ impl<A: TokenSource, B: TokenSource> TokenSource for (A, B) {
             (token, None) | (None, token) => Ok(token),
         }
     }
+
+    fn headers(&self) -> Vec<HeaderName> {
+        [self.0.headers(), self.1.headers()].concat()
+    }
 }
 
 /// Returns the only value of a header.
@@ -222,6 +226,7 @@ fn value_of<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use http::Request;

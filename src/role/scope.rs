@@ -52,7 +52,6 @@ impl RoleScope {
     /// # Ok::<(), rolescope::role::RoleNameError>(())
     /// ```
     pub fn for_role(role: RoleName) -> Self {
-        // As if it had come with a token: that a privilege is missing is no reason to ask anybody for one.
         Self::without_token(role, true)
     }
 
@@ -124,7 +123,8 @@ impl RoleScope {
         }
     }
 
-    /// Returns whether the request carried a token, also one that was not accepted. `false` where there was no request.
+    /// Returns whether the request carried a token, also one that was not accepted. Where it did not, a missing privilege is
+    /// answered by asking for one (401); `true` where there was no request, and so nobody to ask.
     pub fn token_sent(&self) -> bool {
         self.token_sent
     }
@@ -187,7 +187,7 @@ mod tests {
             let claims: Value = serde_json::from_str(scope.claims_json()).expect("JSON");
             assert_eq!(claims, serde_json::json!({ "role": role }));
             assert!(scope.claims().is_none());
-            assert!(!scope.token_sent());
+            assert!(scope.token_sent());
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
         let scope = scope("job").with_claims(r#"{"email":"secret@example.com"}"#);
         assert_eq!(
             format!("{:?}", scope.expect("claims")),
-            r#"RoleScope { role: "job", token_sent: false, .. }"#
+            r#"RoleScope { role: "job", token_sent: true, .. }"#
         );
     }
 }

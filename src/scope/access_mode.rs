@@ -8,7 +8,7 @@ use tower::{Layer, Service};
 use super::RoleScopedConnection;
 use super::pg::mode::AccessMode;
 
-/// As a layer on a route, inside of [`RoleScopeLayer`](super::RoleScopeLayer), it says how the route's transactions run.
+/// As a layer on a route, it says how the route's transactions run.
 ///
 /// # Examples
 ///
@@ -49,17 +49,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> S::Future {
-        match request.extensions().get::<RoleScopedConnection>() {
-            Some(connection) => {
-                if let Err(error) = connection.transaction().set_mode(self.mode) {
-                    tracing::error!("an AccessMode layer came too late for its request: {error}");
-                }
-            }
-            None => tracing::debug!(
-                "an AccessMode layer has no effect: the request has no connection of a RoleScopeLayer outside of it"
-            ),
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        if let Some(connection) = request.extensions().get::<RoleScopedConnection>()
+            && let Err(error) = connection.transaction().set_mode(self.mode)
+        {
+            tracing::error!("an AccessMode layer came too late for its request: {error}");
         }
+        // For a RoleScopeLayer further in.
+        request.extensions_mut().insert(self.mode);
         self.inner.call(request)
     }
 }

@@ -8,7 +8,8 @@ use bb8_postgres::tokio_postgres::types::{FromSqlOwned, ToSql, Type};
 use http::Extensions;
 
 use super::pg::mode::{AccessMode, Isolation};
-use super::pg::transaction::{Params, Transaction};
+use super::pg::statement::Params;
+use super::pg::transaction::Transaction;
 use super::savepoint::Savepoint;
 use crate::auth::jwt::Claims;
 use crate::error::{Error, ErrorKind};

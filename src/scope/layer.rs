@@ -52,9 +52,11 @@ use crate::wire::{self, Protocol, ResponseBody};
 pub struct RoleScopeLayer {
     pool: RoleScopedPool,
     policy: RolePolicy,
-    access_mode: Arc<dyn Fn(&Method, &Uri) -> AccessMode + Send + Sync>,
+    access_mode: AccessModeOf,
     request_headers: bool,
 }
+
+type AccessModeOf = Arc<dyn Fn(&Method, &Uri) -> AccessMode + Send + Sync>;
 
 impl RoleScopeLayer {
     /// Creates a layer that takes the role from the token's claim `role`.
@@ -110,7 +112,10 @@ impl RoleScopeLayer {
                 .request_headers
                 .then(|| headers_json(request.headers())),
         };
-        let mode = (self.access_mode)(request.method(), request.uri());
+        let mode = match request.extensions().get::<AccessMode>() {
+            Some(mode) => *mode,
+            None => (self.access_mode)(request.method(), request.uri()),
+        };
         Ok(RoleScopedConnection::new(Arc::new(Transaction::new(
             self.pool.clone(),
             scope,

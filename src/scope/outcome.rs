@@ -75,7 +75,7 @@ mod tests {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        Outcome::verdict(&response.body(()).unwrap())
+        Outcome::verdict(&response.body(()).expect("the response is well formed"))
     }
 
     #[test]

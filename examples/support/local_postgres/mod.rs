@@ -13,6 +13,7 @@
 //! - `ROLESCOPE_PG_DIR`: where the data goes; by default `/dev/shm` if it has room, else the temporary directory.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "the examples and the tests each use a part of this"
 )]
 

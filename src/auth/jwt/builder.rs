@@ -208,8 +208,8 @@ impl JwtVerifierBuilder<HasKey> {
     ///
     /// # Errors
     ///
-    /// A secret is shorter than its hash, a rule contradicts another one or checks nothing, or this crate was compiled without a signature
-    /// backend (feature `aws-lc-rs` or `rust-crypto`).
+    /// A secret is shorter than its hash, a rule contradicts another one or checks nothing, or this crate was compiled
+    /// without a signature backend (feature `aws-lc-rs` or `rust-crypto`).
     pub fn build(self) -> Result<JwtVerifier, BuildError> {
         let backend = signature::backend().ok_or(BuildError::NoBackend)?;
         if !self.accept_short_secrets {
@@ -307,3 +307,17 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(all(test, not(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_backend_nothing_is_built() {
+        let builder = JwtVerifier::builder()
+            .hs256([7; 32])
+            .expect("it is a secret");
+        let error = builder.build().expect_err("nothing can verify");
+        assert_eq!(error, BuildError::NoBackend);
+    }
+}

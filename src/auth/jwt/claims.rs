@@ -38,9 +38,12 @@ pub struct Claims(Arc<Inner>);
 
 struct Inner {
     json: String,
-    members: Vec<(Box<str>, Range<usize>)>,
+    index: Index,
     registered: Registered,
 }
+
+/// Where in the text each claim's value stands.
+pub(super) type Index = Vec<(Box<str>, Range<usize>)>;
 
 /// The claims that RFC 7519 gives a meaning to, as far as they are well-formed.
 #[derive(Default)]
@@ -56,17 +59,10 @@ pub(super) struct Registered {
 
 impl Claims {
     /// Only [`JwtVerifier`](super::JwtVerifier) calls this, with a payload whose signature and claims it has checked.
-    pub(super) fn verified(json: &str, members: Vec<Member<'_>>, registered: Registered) -> Self {
-        let members = members
-            .into_iter()
-            .map(|Member { name, value }| {
-                let start = value.as_ptr().addr() - json.as_ptr().addr();
-                (name.into(), start..start + value.len())
-            })
-            .collect();
+    pub(super) fn verified(json: String, index: Index, registered: Registered) -> Self {
         Self(Arc::new(Inner {
-            json: json.to_owned(),
-            members,
+            json,
+            index,
             registered,
         }))
     }
@@ -78,7 +74,7 @@ impl Claims {
 
     /// Returns the JSON text of one claim, exactly as it was signed.
     pub fn raw(&self, name: &str) -> Option<&str> {
-        let (_, range) = self.0.members.iter().find(|(known, _)| &**known == name)?;
+        let (_, range) = self.0.index.iter().find(|(known, _)| &**known == name)?;
         self.0.json.get(range.clone())
     }
 
@@ -110,7 +106,7 @@ impl Claims {
 
     /// Returns the names of all claims, in the token's order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.members.iter().map(|(name, _)| &**name)
+        self.0.index.iter().map(|(name, _)| &**name)
     }
 
     /// Returns `iss`, or `None` where it is missing or not a string.
@@ -156,6 +152,17 @@ impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Claims([REDACTED])")
     }
+}
+
+/// Finds the values of `json`'s members in it.
+pub(super) fn index(json: &str, members: Vec<Member<'_>>) -> Index {
+    members
+        .into_iter()
+        .map(|Member { name, value }| {
+            let start = value.as_ptr().addr() - json.as_ptr().addr();
+            (name.into(), start..start + value.len())
+        })
+        .collect()
 }
 
 pub(super) fn text(members: &[Member<'_>], name: &str) -> Option<Box<str>> {

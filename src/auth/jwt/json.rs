@@ -165,6 +165,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -42,6 +42,11 @@ mod json;
 mod keys;
 mod rules;
 mod signature;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+pub(crate) mod testing;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
 mod verifier;
 
 pub use builder::{BuildError, Dangerous, HasKey, JwtVerifierBuilder, WantsKey};

@@ -116,15 +116,11 @@ fn audience(members: &[Member<'_>]) -> Result<Option<Vec<Box<str>>>, TokenError>
     Ok(Some(many.into_iter().map(Into::into).collect()))
 }
 
-/// Reads a `NumericDate`: a JSON number, possibly with a fraction.
+/// Reads a `NumericDate`: a JSON number, possibly with a fraction. Any other JSON value is no number to Rust either.
 fn time(members: &[Member<'_>], name: &str) -> Result<Option<SystemTime>, TokenError> {
     let Some(text) = json::find(members, name) else {
         return Ok(None);
     };
-    // Rust's own parser takes "inf" and "NaN" for numbers, JSON does not.
-    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return Err(TokenError::MalformedTime);
-    }
     match text.parse::<i64>() {
         Ok(seconds) => since_epoch(seconds < 0, Duration::from_secs(seconds.unsigned_abs())),
         Err(_) => text
@@ -142,5 +138,253 @@ fn since_epoch(before: bool, distance: Duration) -> Option<SystemTime> {
         SystemTime::UNIX_EPOCH.checked_sub(distance)
     } else {
         SystemTime::UNIX_EPOCH.checked_add(distance)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use TokenError as E;
+
+    type Checked = Result<(), TokenError>;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn check_at(rules: &Rules, payload: &str, now: SystemTime) -> Result<(), TokenError> {
+        let members = json::unambiguous_object(payload).unwrap();
+        rules.check(&members, now).map(drop)
+    }
+
+    fn check(rules: &Rules, payload: &str) -> Result<(), TokenError> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs());
+        check_at(rules, payload, now)
+    }
+
+    fn no_exp() -> Rules {
+        Rules {
+            accept_missing_exp: true,
+            ..Rules::default()
+        }
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn times_are_checked_to_the_second_with_leeway() {
+        // The claim, its distance from now, and what becomes of it with a leeway of 0 and of 30 seconds.
+        let rows: &[(&str, i64, Checked, Checked)] = &[
+            ("exp", 1, Ok(()), Ok(())),
+            ("exp", 0, Err(E::Expired), Ok(())),
+            ("exp", -1, Err(E::Expired), Ok(())),
+            ("exp", -29, Err(E::Expired), Ok(())),
+            ("exp", -30, Err(E::Expired), Err(E::Expired)),
+            ("exp", -31, Err(E::Expired), Err(E::Expired)),
+            ("nbf", -1, Ok(()), Ok(())),
+            ("nbf", 0, Ok(()), Ok(())),
+            ("nbf", 1, Err(E::NotYetValid), Ok(())),
+            ("nbf", 30, Err(E::NotYetValid), Ok(())),
+            ("nbf", 31, Err(E::NotYetValid), Err(E::NotYetValid)),
+            ("iat", -1, Ok(()), Ok(())),
+            ("iat", 0, Ok(()), Ok(())),
+            ("iat", 1, Err(E::IssuedInFuture), Ok(())),
+            ("iat", 30, Err(E::IssuedInFuture), Ok(())),
+            ("iat", 31, Err(E::IssuedInFuture), Err(E::IssuedInFuture)),
+        ];
+        for (claim, offset, strict, lenient) in rows {
+            let payload = format!(r#"{{"{claim}":{}}}"#, NOW + offset);
+            let no_leeway = Rules {
+                leeway: Duration::ZERO,
+                ..no_exp()
+            };
+            assert_eq!(
+                check(&no_leeway, &payload),
+                *strict,
+                "{claim} {offset}, no leeway"
+            );
+            assert_eq!(
+                check(&no_exp(), &payload),
+                *lenient,
+                "{claim} {offset}, 30 s"
+            );
+        }
+    }
+
+    #[test]
+    fn times_are_numbers() {
+        let rows: &[(&str, Checked)] = &[
+            ("1700000030", Ok(())),
+            ("1700000030.0", Ok(())),
+            ("1.70000003e9", Ok(())),
+            ("1699999970.5", Ok(())),
+            ("1699999969.5", Err(E::Expired)),
+            ("0", Err(E::Expired)),
+            ("-0", Err(E::Expired)),
+            ("-1", Err(E::Expired)),
+            ("-1.5e3", Err(E::Expired)),
+            ("9999999999", Ok(())),
+            ("1e30", Err(E::MalformedTime)),
+            ("-1e30", Err(E::MalformedTime)),
+            ("1e999", Err(E::MalformedTime)),
+            ("99999999999999999999", Err(E::MalformedTime)),
+            ("-9223372036854775809", Err(E::Expired)),
+            ("null", Err(E::MalformedTime)),
+            ("true", Err(E::MalformedTime)),
+            (r#""1700000030""#, Err(E::MalformedTime)),
+            (r#""inf""#, Err(E::MalformedTime)),
+            ("[1700000030]", Err(E::MalformedTime)),
+            ("{}", Err(E::MalformedTime)),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(
+                check(&Rules::default(), &format!(r#"{{"exp":{value}}}"#)),
+                *expected,
+                "{value}"
+            );
+        }
+        for claim in ["nbf", "iat"] {
+            let payload = format!(r#"{{"{claim}":"1"}}"#);
+            assert_eq!(check(&no_exp(), &payload), Err(E::MalformedTime), "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_counts() {
+        let half = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
+        let rules = Rules {
+            leeway: Duration::ZERO,
+            ..no_exp()
+        };
+        assert_eq!(check_at(&rules, r#"{"exp":1700000000.75}"#, half), Ok(()));
+        assert_eq!(
+            check_at(&rules, r#"{"exp":1700000000.5}"#, half),
+            Err(E::Expired)
+        );
+        assert_eq!(check_at(&rules, r#"{"nbf":1700000000.5}"#, half), Ok(()));
+        assert_eq!(
+            check_at(&rules, r#"{"nbf":1700000000.75}"#, half),
+            Err(E::NotYetValid)
+        );
+    }
+
+    #[test]
+    fn exp_is_required_unless_said_otherwise() {
+        assert_eq!(check(&Rules::default(), "{}"), Err(E::MissingExpiry));
+        assert_eq!(check(&no_exp(), "{}"), Ok(()));
+        assert_eq!(check(&no_exp(), r#"{"exp":1}"#), Err(E::Expired));
+    }
+
+    #[test]
+    fn the_audience_is_checked_both_ways() {
+        let none = no_exp();
+        let any = Rules {
+            any_audience: true,
+            ..no_exp()
+        };
+        let two = Rules {
+            audiences: names(&["a", "b"]),
+            ..no_exp()
+        };
+        let rows: &[(&str, Checked, Checked, Checked)] = &[
+            ("{}", Ok(()), Ok(()), Err(E::MissingAudience)),
+            (r#"{"aud":"a"}"#, Err(E::UnexpectedAudience), Ok(()), Ok(())),
+            (r#"{"aud":"b"}"#, Err(E::UnexpectedAudience), Ok(()), Ok(())),
+            (
+                r#"{"aud":"\u0061"}"#,
+                Err(E::UnexpectedAudience),
+                Ok(()),
+                Ok(()),
+            ),
+            (
+                r#"{"aud":"A"}"#,
+                Err(E::UnexpectedAudience),
+                Ok(()),
+                Err(E::WrongAudience),
+            ),
+            (
+                r#"{"aud":""}"#,
+                Err(E::UnexpectedAudience),
+                Ok(()),
+                Err(E::WrongAudience),
+            ),
+            (
+                r#"{"aud":["x","b"]}"#,
+                Err(E::UnexpectedAudience),
+                Ok(()),
+                Ok(()),
+            ),
+            (
+                r#"{"aud":["x"]}"#,
+                Err(E::UnexpectedAudience),
+                Ok(()),
+                Err(E::WrongAudience),
+            ),
+            (
+                r#"{"aud":[]}"#,
+                Err(E::UnexpectedAudience),
+                Ok(()),
+                Err(E::WrongAudience),
+            ),
+        ];
+        for (payload, with_none, with_any, with_two) in rows {
+            assert_eq!(check(&none, payload), *with_none, "{payload}, none");
+            assert_eq!(check(&any, payload), *with_any, "{payload}, any");
+            assert_eq!(check(&two, payload), *with_two, "{payload}, two");
+        }
+        for malformed in [
+            "42",
+            "null",
+            "true",
+            "{}",
+            r#"["a",1]"#,
+            r#"[["a"]]"#,
+            r#"{"a":1}"#,
+        ] {
+            let payload = format!(r#"{{"aud":{malformed}}}"#);
+            for rules in [&none, &any, &two] {
+                assert_eq!(
+                    check(rules, &payload),
+                    Err(E::MalformedAudience),
+                    "{payload}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_issuer_is_one_of_those_configured() {
+        let any = no_exp();
+        let two = Rules {
+            issuers: names(&["https://a", "https://b"]),
+            ..no_exp()
+        };
+        let rows: &[(&str, Checked)] = &[
+            ("{}", Err(E::MissingIssuer)),
+            (r#"{"iss":"https://a"}"#, Ok(())),
+            (r#"{"iss":"https:\/\/b"}"#, Ok(())),
+            (r#"{"iss":"https://a/"}"#, Err(E::WrongIssuer)),
+            (r#"{"iss":""}"#, Err(E::WrongIssuer)),
+            (r#"{"iss":null}"#, Err(E::WrongIssuer)),
+            (r#"{"iss":["https://a"]}"#, Err(E::WrongIssuer)),
+            (r#"{"iss":{}}"#, Err(E::WrongIssuer)),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(check(&two, payload), *expected, "{payload}");
+            assert_eq!(check(&any, payload), Ok(()), "{payload}");
+        }
+    }
+
+    #[test]
+    fn required_claims_are_there_and_not_null() {
+        let rules = Rules {
+            required: names(&["role"]),
+            ..no_exp()
+        };
+        assert_eq!(check(&rules, r#"{"role":"a"}"#), Ok(()));
+        assert_eq!(check(&rules, r#"{"role":0}"#), Ok(()));
+        assert_eq!(check(&rules, r#"{"role":null}"#), Err(E::MissingClaim));
+        assert_eq!(check(&rules, r#"{"Role":"a"}"#), Err(E::MissingClaim));
     }
 }

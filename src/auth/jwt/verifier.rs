@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::CryptoProvider;
 
 use super::builder::{JwtVerifierBuilder, WantsKey};
-use super::claims::Claims;
+use super::claims::{self, Claims};
 use super::clock::Clock;
 use super::error::TokenError;
 use super::header::Header;
@@ -113,7 +113,8 @@ impl JwtVerifier {
         let payload = decode_text(parts.payload)?;
         let members = json::unambiguous_object(&payload)?;
         let registered = rules.check(&members, now)?;
-        Ok(Claims::verified(&payload, members, registered))
+        let index = claims::index(&payload, members);
+        Ok(Claims::verified(payload, index, registered))
     }
 }
 

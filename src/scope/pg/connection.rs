@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bb8_postgres::tokio_postgres::error::SqlState;
 use bb8_postgres::tokio_postgres::{Client, Error as PgError, SimpleQueryStream, Statement};
 use futures_util::future::{BoxFuture, try_join4};
 use futures_util::{FutureExt, TryStreamExt};
@@ -142,16 +143,16 @@ impl fmt::Debug for Session {
 
 impl Farewell {
     async fn read(self) -> Result<(), Error> {
-        if let Some(outcome) = self.outcome {
-            if let Err(error) = outcome.await {
-                // Nobody was left to be told. What the reset says decides whether the session is good.
-                tracing::warn!(
-                    kind = error.kind().as_str(),
-                    "a transaction whose end nobody waited for did not end well: {error}"
-                );
-                if leaves_doubt(error.kind()) {
-                    return Err(error);
-                }
+        if let Some(outcome) = self.outcome
+            && let Err(error) = outcome.await
+        {
+            // Nobody was left to be told. What the reset says decides whether the session is good.
+            tracing::warn!(
+                kind = error.kind().as_str(),
+                "a transaction whose end nobody waited for did not end well: {error}"
+            );
+            if leaves_doubt(&error) {
+                return Err(error);
             }
         }
         self.reset.await?;
@@ -160,15 +161,20 @@ impl Farewell {
 }
 
 /// Whether a session is closed after its transaction ended like this.
-pub(crate) fn leaves_doubt(kind: ErrorKind) -> bool {
+pub(crate) fn leaves_doubt(error: &Error) -> bool {
     matches!(
-        kind,
+        error.kind(),
         ErrorKind::ScopeLeft
             | ErrorKind::ConnectionLost
             | ErrorKind::CommitUnknown
             | ErrorKind::Unavailable
             | ErrorKind::Statement
-    )
+    ) || error.code().is_some_and(is_about_prepared)
+}
+
+/// Whether an error says that a session's prepared statements are not what this crate made of them.
+pub(crate) fn is_about_prepared(code: &SqlState) -> bool {
+    *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
 }
 
 /// Reads a message's answers to their end.

@@ -9,7 +9,7 @@ use bb8_postgres::tokio_postgres::{Error as PgError, Row, error::SqlState};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
-use super::connection::{Farewell, Session, drain, leaves_doubt};
+use super::connection::{Farewell, Session, drain, is_about_prepared, leaves_doubt};
 use super::hidden::Hidden;
 use super::lease::Lease;
 use super::mode::AccessMode;
@@ -123,10 +123,10 @@ impl Ending {
         };
         let result = outcome.await;
         farewell.outcome = None;
-        if let Err(error) = &result {
-            if leaves_doubt(error.kind()) {
-                self.lease.doubt();
-            }
+        if let Err(error) = &result
+            && leaves_doubt(error)
+        {
+            self.lease.doubt();
         }
         result
     }
@@ -166,7 +166,7 @@ fn committed(
                      a statement's error was ignored, so nothing was stored",
                     error,
                 ),
-                Some(code) if ends_session(code) => error.into(),
+                Some(code) if ends_session(code) || is_about_prepared(code) => error.into(),
                 Some(_) => scope_left(error),
                 None => lost(error, mode),
             });
@@ -184,7 +184,9 @@ fn rolled_back(check: Result<(), PgError>, end: Result<(), PgError>) -> Result<(
         Ok(()) => {}
         Err(error) => match error.code() {
             Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => {}
-            Some(code) if ends_session(code) => return Err(error.into()),
+            Some(code) if ends_session(code) || is_about_prepared(code) => {
+                return Err(error.into());
+            }
             Some(_) => return Err(scope_left(error)),
             None => return Err(error.into()),
         },

@@ -111,10 +111,10 @@ impl Leases {
 
     /// Gets an idle session from bb8 or has it make one.
     async fn connection(&self) -> Result<PooledConnection<'static, Manager>, Error> {
-        if self.bb8.state().idle_connections == 0 {
-            if let Some(error) = self.shared.failed_within(FAILURE_HOLDS) {
-                return Err(error);
-            }
+        if let Some(error) = self.shared.failed_within(FAILURE_HOLDS)
+            && self.bb8.state().idle_connections == 0
+        {
+            return Err(error);
         }
         let mut failures = self.shared.failures();
         let mut getting = std::pin::pin!(self.bb8.get_owned());
@@ -130,10 +130,10 @@ impl Leases {
                 }
                 // bb8 waits on after a failed attempt. While there are other sessions, one may yet come back.
                 Either::Right(_) => {
-                    if self.bb8.state().connections == 0 {
-                        if let Some(error) = self.shared.last_failure() {
-                            return Err(error);
-                        }
+                    if self.bb8.state().connections == 0
+                        && let Some(error) = self.shared.last_failure()
+                    {
+                        return Err(error);
                     }
                 }
             }

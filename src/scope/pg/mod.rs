@@ -1,5 +1,6 @@
 //! The PostgreSQL side, without HTTP.
 
+pub(crate) mod builder;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod ending;
@@ -7,11 +8,13 @@ pub(crate) mod hidden;
 pub(crate) mod lease;
 pub(crate) mod manager;
 pub(crate) mod mode;
+pub(crate) mod opening;
 pub(crate) mod pool;
 pub(crate) mod role_settings;
 pub(crate) mod session;
 pub(crate) mod setup;
 pub(crate) mod sqlstate;
+pub(crate) mod statement;
 pub(crate) mod statements;
 pub(crate) mod switch;
 pub(crate) mod transaction;

@@ -7,18 +7,18 @@ use std::borrow::Cow;
 
 use bb8_postgres::tokio_postgres::{
     self,
-    error::{DbError, SqlState},
+    error::{DbError, ErrorPosition, SqlState},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use crate::error::{Answer, Body};
+use crate::answer::{Answer, Body};
 
 /// What a database error becomes.
 pub(crate) enum Status {
     /// A status of our choice, with PostgreSQL's own words below 500.
     Ours(StatusCode),
-    /// A function raised the whole answer: SQLSTATE `PTxyz` or `PGRST`.
+    /// A function raised the whole answer, SQLSTATE `PTxyz` or `PGRST`. From 500 on its body is not for the client.
     Raised(Box<Answer>),
 }
 
@@ -68,8 +68,8 @@ fn ours(error: &DbError, token_sent: bool) -> StatusCode {
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => UNAVAILABLE,
             "0L" | "0P" | "28" => FORBIDDEN,
-            "09" | "0A" | "25" | "26" | "2D" | "34" | "38" | "39" | "3B" | "40" | "42" | "54"
-            | "55" | "57" | "58" | "F0" | "HV" | "P0" | "XX" => INTERNAL,
+            "09" | "0A" | "25" | "26" | "2D" | "34" | "38" | "39" | "3B" | "3F" | "40" | "42"
+            | "54" | "55" | "57" | "58" | "F0" | "HV" | "P0" | "XX" => INTERNAL,
             _ => BAD_REQUEST,
         },
     }
@@ -150,9 +150,6 @@ fn raised_answer(error: &DbError) -> Status {
     let Some(status) = error_status(&detail.status.to_string()) else {
         return broken;
     };
-    if status.is_server_error() {
-        return Status::Ours(status);
-    }
     let mut headers = HeaderMap::new();
     for (name, value) in &detail.headers {
         let name = name.to_ascii_lowercase();
@@ -188,12 +185,23 @@ fn error_status(digits: &str) -> Option<StatusCode> {
     StatusCode::from_u16(number).ok()
 }
 
-/// What the log may say of an error: not the messages that are made of the client's data.
+/// What the log may say of an error: not the messages that can be made of a bound value.
 pub(crate) fn operator_text(error: &DbError) -> Option<&str> {
-    match error.code().code().get(..2).unwrap_or_default() {
-        "22" | "23" | "P0" | "PT" | "PG" => None,
-        _ => Some(error.message()),
+    // A function's own words.
+    if error.routine() == Some("exec_stmt_raise") {
+        return None;
     }
+    let code = error.code().code();
+    let shown = match code.get(..2).unwrap_or_default() {
+        "22" | "23" | "P0" | "PT" | "PG" => false,
+        // It quotes the statement where it has a place there. Else it may quote what `to_tsquery($1)`, `$1::regclass`
+        // or a function's EXECUTE were given.
+        "0A" | "3F" | "42" | "58" => {
+            code == "42P17" || matches!(error.position(), Some(ErrorPosition::Original(_)))
+        }
+        _ => true,
+    };
+    shown.then(|| error.message())
 }
 
 /// What the operator can do about an error that is the service's own.

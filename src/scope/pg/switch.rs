@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn startup_options_join_those_of_the_url_and_escape_names() {
-        let role = RoleName::parse(r"odd role\name").unwrap();
+        let role = RoleName::parse(r"odd role\name").expect("a good name");
         assert_eq!(
             startup_options(
                 Some("-c work_mem=8MB"),

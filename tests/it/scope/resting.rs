@@ -6,7 +6,7 @@ use rolescope::role::RoleName;
 use rolescope::{Error, RoleScope, RoleScopedConnection};
 
 use crate::support::database;
-use crate::support::logs::Warnings;
+use crate::support::events::Recorder;
 use crate::support::proxy::{Proxy, within};
 use crate::support::service::{self, service};
 
@@ -25,7 +25,7 @@ async fn the_resting_role_beats_what_is_stored_for_the_login_role() {
         )
         .await;
     let proxy = Proxy::start(&database);
-    let warnings = Warnings::capture();
+    let warnings = Recorder::start();
     for resting in ["anon", "web_user"] {
         let builder = proxy.pool_builder_for("poisoned_login").max_size(1);
         let builder = builder.anonymous_role("anon").resting_role(resting);
@@ -40,14 +40,14 @@ async fn the_resting_role_beats_what_is_stored_for_the_login_role() {
         assert_eq!(reply.ok(), "anon poisoned_login");
         proxy.rests().await;
     }
-    assert_eq!(warnings.take(), [""; 0]);
+    assert_eq!(warnings.warnings(), [""; 0]);
 }
 
 #[tokio::test]
 async fn sessions_that_do_not_rest_get_no_statement_before_the_switch_and_one_warning_for_all() {
     let database = database().await;
     let proxy = Proxy::start(&database);
-    let warnings = Warnings::capture();
+    let warnings = Recorder::start();
     let pool = within(proxy.pool_builder_for("authenticator").max_size(2).build());
     let pool = pool.await.expect("it is built");
     let app = service(&pool, Router::new().route("/", get(who).post(who)));
@@ -73,7 +73,7 @@ async fn sessions_that_do_not_rest_get_no_statement_before_the_switch_and_one_wa
     within(one.execute("SELECT 1", &[])).await.expect("it runs");
     within(two.execute("SELECT 1", &[])).await.expect("it runs");
     assert_eq!(pool.status().connections_created, 2);
-    let warnings = warnings.take();
+    let warnings = warnings.warnings();
     assert!(
         matches!(&warnings[..], [one] if one.contains("RoleScopedPoolBuilder::resting_role")),
         "{warnings:?}"

@@ -5,7 +5,7 @@
 use rolescope::scope::{RoleScopedPoolBuilder, SetupProblemKind as Kind};
 use rolescope::{RoleScopedPool, SetupError};
 
-use crate::support::logs::Warnings;
+use crate::support::events::Recorder;
 use crate::support::proxy::{Proxy, within};
 use crate::support::{Database, database};
 
@@ -49,10 +49,10 @@ async fn dangerous(builder: RoleScopedPoolBuilder, kind: Kind, subject: &str, cu
         refused(others.fold(builder.clone(), |b, other| b.accept_setup_problem(other))).await;
     assert_eq!(problems(&error), [(kind, subject)], "{error}");
 
-    let warnings = Warnings::capture();
+    let warnings = Recorder::start();
     let accepted = within(builder.accept_setup_problem(kind).build()).await;
     accepted.expect("it is accepted");
-    let warnings = warnings.take();
+    let warnings = warnings.warnings();
     assert!(
         matches!(&warnings[..], [one] if one.contains("accepted") && one.contains(cure)),
         "{warnings:?}"

@@ -3,8 +3,27 @@
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 
-pub(crate) mod logs;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) mod events;
+#[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
+pub(crate) mod example;
+pub(crate) mod files;
+pub(crate) mod processes;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
 pub(crate) mod proxy;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
 pub(crate) mod service;
 
 use std::sync::OnceLock;
@@ -78,6 +97,12 @@ impl Database {
     /// Returns the URL for a user, who needs no password.
     pub(crate) fn url(&self, user: &str) -> String {
         self.server.url(user, &self.name)
+    }
+
+    /// Returns the name of the database.
+    #[cfg(feature = "axum")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Connects as the superuser.

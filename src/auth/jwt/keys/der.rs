@@ -53,7 +53,7 @@ fn malformed() -> KeyError {
 }
 
 fn parse_spki(der: &[u8]) -> Result<Option<PublicKey<'_>>, KeyError> {
-    let (kind, curve, key) = split_spki(der).ok_or_else(malformed)?;
+    let Spki { kind, curve, key } = split_spki(der).ok_or_else(malformed)?;
     let key = match (kind, curve) {
         (RSA, None) => return parse_pkcs1(key).map(Some).ok_or_else(malformed),
         (ED25519, None) => PublicKey::Ed25519(key),
@@ -64,8 +64,14 @@ fn parse_spki(der: &[u8]) -> Result<Option<PublicKey<'_>>, KeyError> {
     Ok(Some(key))
 }
 
-/// Splits a SubjectPublicKeyInfo into the kind of key, the curve and the key's bytes.
-fn split_spki(der: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+/// A SubjectPublicKeyInfo's parts, each of which may still be anything.
+struct Spki<'a> {
+    kind: &'a [u8],
+    curve: Option<&'a [u8]>,
+    key: &'a [u8],
+}
+
+fn split_spki(der: &[u8]) -> Option<Spki<'_>> {
     let mut info = Reader::only(der, SEQUENCE)?;
     let mut algorithm = Reader(info.take(SEQUENCE)?);
     let key = info.bits()?;
@@ -79,10 +85,16 @@ fn split_spki(der: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
         }
         Some(&OBJECT_ID) => Some(algorithm.take(OBJECT_ID)?),
         // The parameters of kinds that are not supported anyway, RSASSA-PSS for one.
-        Some(_) => return Some((&[], None, key)),
+        Some(_) => {
+            return Some(Spki {
+                kind: &[],
+                curve: None,
+                key,
+            });
+        }
     };
     algorithm.end()?;
-    Some((kind, curve, key))
+    Some(Spki { kind, curve, key })
 }
 
 fn parse_pkcs1(der: &[u8]) -> Option<PublicKey<'_>> {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::super::json::{self, Member};
 use super::algorithm::Algorithm;
 use super::error::{KeyError, KeyErrorKind};
-use super::{Key, Parts};
+use super::{Key, Parts, secret};
 
 /// Reads one JWK.
 pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
@@ -22,8 +22,11 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
     let kty = get("kty")?.ok_or_else(|| KeyError::malformed("the JWK has no `kty`"))?;
     check_purpose(&members)?;
     let parts = match kty.as_str() {
-        "oct" => Parts::secret(bytes(&members, "k")?),
-        // A private member is looked for first: a key file that should not be here is the more urgent news.
+        "oct" => {
+            let secret = bytes(&members, "k")?;
+            secret::check_not_a_key_file(&secret)?;
+            Parts::secret(&secret)
+        }
         "RSA" | "EC" | "OKP" if json::find(&members, "d").is_some() => {
             return Err(KeyError::new(
                 KeyErrorKind::PrivateKey,
@@ -66,8 +69,11 @@ pub(super) fn jwk(text: &str) -> Result<Key, KeyError> {
 
 /// Reads the usable keys of a JWKS. What is not usable is skipped, since such documents list keys for other purposes, too.
 pub(super) fn jwks(text: &str) -> Result<Vec<Key>, KeyError> {
-    let malformed =
-        || KeyError::malformed("the JWKS is not a JSON object with an array of `keys` in it");
+    let malformed = || {
+        KeyError::malformed(
+            "the JWKS is not a JSON object with an array of `keys` in it: one key by itself is loaded with `jwk`",
+        )
+    };
     let members = json::object(text).map_err(|_| malformed())?;
     let entries = json::find(&members, "keys")
         .and_then(json::array)

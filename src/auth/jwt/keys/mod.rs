@@ -6,6 +6,9 @@ mod error;
 mod jwk;
 mod pem;
 mod secret;
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
 
 use std::fmt;
 
@@ -20,8 +23,8 @@ pub use error::{KeyError, KeyErrorKind};
 /// Holds a key that verifies signatures, and the algorithms that it may be used with.
 ///
 /// The algorithm of a token must be among its key's own. A key's algorithms are those that its kind allows: for RSA all
-/// of `RS*` and `PS*`, for EC the one of its curve, for Ed25519 `EdDSA`, for an HMAC secret the one it was loaded for.
-/// A JWK's `alg` or [`with_algorithms`](Self::with_algorithms) narrows that.
+/// of `RS*` and `PS*`, for EC the one of its curve, for Ed25519 `EdDSA`, for an HMAC secret the one it was loaded for or,
+/// as a JWK, each that it is long enough for. A JWK's `alg` or [`with_algorithms`](Self::with_algorithms) narrows that.
 ///
 /// A key may have an id, a JWK's `kid`. A token that names one is verified with the keys of that id or, where there is
 /// none, with those that have no id.
@@ -56,8 +59,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// The secret is a PEM, a DER public key, or begins like a JWK. That it is long enough (32 bytes, RFC 7518 section 3.2) is checked by
-    /// [`build`](super::JwtVerifierBuilder::build).
+    /// The secret is a PEM, a DER public key, or begins like a JWK. That it is long enough (32 bytes, RFC 7518 section
+    /// 3.2) is checked by [`build`](super::JwtVerifierBuilder::build).
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::hmac(Algorithm::HS256, secret)
     }
@@ -83,19 +86,20 @@ impl Key {
     fn hmac(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let secret = secret.as_ref();
         secret::check(secret)?;
-        Self::secret(algorithm, secret.to_vec())
+        Self::secret(algorithm, secret)
     }
 
     /// Loads an HMAC secret that is written in base64: the standard or the URL-safe alphabet, padded or not.
     ///
     /// # Errors
     ///
-    /// The text is not base64, the bytes behind it are a PEM, a DER public key or a JWK, or the algorithm is not one of `HS*`.
+    /// The text is not base64, the bytes behind it are a PEM, a DER public key or a JWK, or the algorithm is not one of
+    /// `HS*`.
     pub fn hmac_base64(algorithm: Algorithm, text: &str) -> Result<Self, KeyError> {
-        Self::secret(algorithm, secret::from_base64(text)?)
+        Self::secret(algorithm, &secret::from_base64(text)?)
     }
 
-    fn secret(algorithm: Algorithm, secret: Vec<u8>) -> Result<Self, KeyError> {
+    fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         Self {
             algorithms: Algorithm::HMAC.to_vec(),
             ..Self::new(Parts::secret(secret))?
@@ -177,6 +181,7 @@ impl Key {
     }
 
     /// Gives the key an id: a token whose `kid` is another one is not verified with it.
+    #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -279,14 +284,14 @@ impl Parts {
     }
 
     /// A secret that nothing narrows is for every algorithm that it is long enough for, and for HS256 at least.
-    fn secret(secret: Vec<u8>) -> Self {
+    fn secret(secret: &[u8]) -> Self {
         let length = secret.len();
         let mut algorithms = Algorithm::HMAC.to_vec();
         algorithms
             .retain(|algorithm| *algorithm == Algorithm::HS256 || algorithm.min_secret() <= length);
         Self {
             algorithms,
-            decoding: DecodingKey::from_secret(&secret),
+            decoding: DecodingKey::from_secret(secret),
             secret: Some(length),
         }
     }

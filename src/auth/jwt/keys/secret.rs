@@ -43,7 +43,8 @@ pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, KeyError> {
     Ok(secret)
 }
 
-fn check_not_a_key_file(secret: &[u8]) -> Result<(), KeyError> {
+/// Refuses a public key in one of its own forms.
+pub(super) fn check_not_a_key_file(secret: &[u8]) -> Result<(), KeyError> {
     if pem::is_pem(secret) {
         return Err(not_a_secret("the HMAC secret is a PEM: load it with `pem`"));
     }

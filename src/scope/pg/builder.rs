@@ -1,0 +1,283 @@
+//! [`RoleScopedPoolBuilder`]: every option of a pool, with its default.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bb8_postgres::bb8;
+use bb8_postgres::tokio_postgres::{Config, NoTls};
+
+use super::connect::{Connect, Connector};
+use super::lease::Leases;
+use super::manager::{Manager, Shared};
+use super::pool::{Options, Pool, RoleScopedPool};
+use super::role_settings::RoleSettings;
+use super::setup::{self, SetupError, SetupProblemKind};
+use super::statements::ParameterTypes;
+use super::switch;
+use crate::role::RoleName;
+
+/// Configures a [`RoleScopedPool`]. See [`RoleScopedPool::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RoleScopedPoolBuilder {
+    config: Config,
+    anonymous_role: Option<String>,
+    resting_role: Option<String>,
+    max_size: u32,
+    max_lifetime: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    acquire_timeout: Duration,
+    connect_timeout: Duration,
+    statement_timeout: Option<Duration>,
+    idle_in_transaction_timeout: Option<Duration>,
+    statement_cache: usize,
+    role_settings: bool,
+    accepted: Vec<SetupProblemKind>,
+    options: Options,
+}
+
+impl RoleScopedPoolBuilder {
+    pub(super) fn new(url: &str) -> Result<Self, SetupError> {
+        let config = Config::from_str(url).map_err(SetupError::invalid_url)?;
+        Ok(Self {
+            config,
+            anonymous_role: None,
+            resting_role: None,
+            max_size: 10,
+            max_lifetime: Some(Duration::from_secs(30 * 60)),
+            idle_timeout: Some(Duration::from_secs(10 * 60)),
+            acquire_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: None,
+            idle_in_transaction_timeout: Some(Duration::from_secs(60)),
+            statement_cache: 256,
+            role_settings: false,
+            accepted: Vec::new(),
+            options: Options {
+                begin_timeout: Duration::from_secs(5),
+                reset_timeout: Duration::from_secs(1),
+                ..Options::default()
+            },
+        })
+    }
+
+    /// Sets the role of requests that name none: those without a token, and those whose token has no role claim.
+    ///
+    /// Defaults to none: such requests are refused when a handler asks for a connection.
+    pub fn anonymous_role(mut self, role: impl Into<String>) -> Self {
+        self.anonymous_role = Some(role.into());
+        self
+    }
+
+    /// Sets the role that sessions fall to when a transaction ends, however it ends.
+    ///
+    /// Defaults to the anonymous role. The pool sends it as the startup option `role`.
+    pub fn resting_role(mut self, role: impl Into<String>) -> Self {
+        self.resting_role = Some(role.into());
+        self
+    }
+
+    /// Sets how many connections there may be. Defaults to 10; 0 counts as 1.
+    pub fn max_size(mut self, connections: u32) -> Self {
+        self.max_size = connections.max(1);
+        self
+    }
+
+    /// Sets the age at which a connection is replaced. Defaults to 30 minutes; `None` keeps it for ever.
+    pub fn max_lifetime(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.max_lifetime = age.into().filter(|age| !age.is_zero());
+        self
+    }
+
+    /// Sets how long a connection may be idle before it is closed. Defaults to 10 minutes; `None` keeps it for ever.
+    pub fn idle_timeout(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = idle.into().filter(|idle| !idle.is_zero());
+        self
+    }
+
+    /// Sets how long a first statement waits for a connection. Defaults to 5 s.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an attempt to connect may take, with its handshake. Defaults to 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long `BEGIN` and the switch may take to be answered. Defaults to 5 s.
+    pub fn begin_timeout(mut self, timeout: Duration) -> Self {
+        self.options.begin_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the answer to a session's last reset is waited for before the session is closed. Defaults to 1 s.
+    pub fn reset_timeout(mut self, timeout: Duration) -> Self {
+        self.options.reset_timeout = timeout;
+        self
+    }
+
+    /// Sets PostgreSQL's `statement_timeout` for all sessions. Defaults to none: the server's own setting.
+    pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.statement_timeout = timeout.into();
+        self
+    }
+
+    /// Sets PostgreSQL's `idle_in_transaction_session_timeout` for all sessions. Defaults to 60 s; `None` leaves the
+    /// server's own setting.
+    pub fn idle_in_transaction_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_in_transaction_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how many prepared statements each connection keeps, over all roles. Defaults to 256; 0 keeps none.
+    pub fn statement_cache(mut self, statements: usize) -> Self {
+        self.statement_cache = statements;
+        self
+    }
+
+    /// Also sets `request.jwt.claim.NAME` for each top-level claim, as PostgREST up to 11 did. Defaults to false.
+    ///
+    /// A string is set as its text, everything else as JSON. Names that PostgreSQL does not take as part of a setting's
+    /// name (`https://x/role`) and names that differ only in case are left out: read those from `request.jwt.claims`.
+    pub fn claim_settings(mut self, yes: bool) -> Self {
+        self.options.claim_settings = yes;
+        self
+    }
+
+    /// Also applies what `ALTER ROLE .. SET` says of a request's role, before the switch. Defaults to false.
+    ///
+    /// Only settings that any user may change count, and those that were granted to the authenticator (`GRANT SET ON
+    /// PARAMETER`); never `role`, `session_authorization`, `client_encoding`, `transaction_*` or custom ones.
+    /// `default_transaction_isolation` becomes the isolation level of the request's transaction. They are read when the
+    /// pool is built and every 60 s.
+    pub fn role_settings(mut self, yes: bool) -> Self {
+        self.role_settings = yes;
+        self
+    }
+
+    /// Also sets a setting of your own in every transaction, `app.tenant_schema` for example.
+    ///
+    /// The name needs at least two parts with a dot between. Handlers' SQL reads it by `current_setting`; every role can.
+    pub fn app_setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.app_settings.push(name.into(), value.into());
+        self
+    }
+
+    /// Accepts a set-up that [`build`](Self::build) otherwise refuses as dangerous. Say it once for each kind.
+    pub fn accept_setup_problem(mut self, kind: SetupProblemKind) -> Self {
+        self.accepted.push(kind);
+        self
+    }
+
+    /// Connects, checks the set-up of the authenticator and builds the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where an option is unusable, where the database cannot be reached, and where the set-up is not
+    /// safe: it names each problem and its cure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future builds nothing.
+    pub async fn build(self) -> Result<RoleScopedPool, SetupError> {
+        let accepted = self.accepted.clone();
+        let anonymous_role = self.anonymous_role.clone();
+        let resting_role = self.resting_role.clone();
+        let timeout = self.connect_timeout;
+        let pool = self.build_lazy()?;
+        setup::check(
+            &*pool.shared().connector,
+            timeout,
+            anonymous_role.as_deref(),
+            resting_role.as_deref(),
+            &accepted,
+        )
+        .await?;
+        if let Some(role_settings) = &pool.pool().role_settings {
+            role_settings
+                .load()
+                .await
+                .map_err(SetupError::unreachable)?;
+        }
+        // Connects as requests will, so that what is wrong with the startup options shows now.
+        pool.pool()
+            .leases
+            .acquire()
+            .await
+            .map_err(SetupError::from_pool)?;
+        Ok(pool)
+    }
+
+    /// Builds the pool without connecting: for a database that is not up yet. The set-up is not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where an option is unusable or where no tokio runtime is at hand.
+    pub fn build_lazy(self) -> Result<RoleScopedPool, SetupError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(SetupError::no_runtime());
+        }
+        let anonymous_role = self
+            .anonymous_role
+            .as_deref()
+            .map(|role| {
+                RoleName::parse(role).map_err(|error| SetupError::invalid_role(role, error))
+            })
+            .transpose()?;
+        let resting_role = match self.resting_role.as_deref() {
+            Some(role) => {
+                Some(RoleName::parse(role).map_err(|error| SetupError::invalid_role(role, error))?)
+            }
+            None => anonymous_role.clone(),
+        };
+        self.options.app_settings.check()?;
+
+        let mut requests = self.config.clone();
+        requests.options(switch::startup_options(
+            self.config.get_options(),
+            resting_role.as_ref(),
+            self.statement_timeout,
+            self.idle_in_transaction_timeout,
+        ));
+        if requests.get_application_name().is_none() {
+            requests.application_name("rolescope");
+        }
+        let connector: Box<dyn Connect> =
+            Box::new(Connector::new(requests, self.config.clone(), NoTls));
+        let shared = Arc::new(Shared::new(
+            connector,
+            self.connect_timeout,
+            resting_role.map(|role| role.as_str().to_owned()),
+            self.statement_cache,
+        ));
+        let bb8 = bb8::Pool::builder()
+            .max_size(self.max_size)
+            .max_lifetime(self.max_lifetime)
+            .idle_timeout(self.idle_timeout)
+            .connection_timeout(self.acquire_timeout.max(Duration::from_millis(1)))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .build_unchecked(Manager(Arc::clone(&shared)));
+        let role_settings = self
+            .role_settings
+            .then(|| Arc::new(RoleSettings::new(Arc::clone(&shared))));
+        Ok(RoleScopedPool::new(Pool {
+            login: self.config.get_user().map(Into::into),
+            leases: Leases::new(
+                shared,
+                bb8,
+                self.max_size,
+                self.acquire_timeout,
+                self.options.reset_timeout,
+            ),
+            parameter_types: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
+            options: self.options,
+            anonymous_role,
+            role_settings,
+        }))
+    }
+}

@@ -1,0 +1,379 @@
+//! One statement of a transaction: in the first flight or a later one, prepared or not, once more where that is safe.
+//!
+//! All that is sent goes through [`Transaction::send_gated`], which holds the lock of the transaction's state: nothing follows
+//! the end onto a session that may already serve somebody else.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bb8_postgres::tokio_postgres::error::SqlState;
+use bb8_postgres::tokio_postgres::types::{ToSql, Type};
+use bb8_postgres::tokio_postgres::{Error as PgError, Row, RowStream, Statement};
+use futures_util::TryStreamExt;
+use futures_util::future::{Either, join, select};
+
+use super::connection::is_about_prepared;
+use super::ending::BeginError;
+use super::hidden::Hidden;
+use super::session::{self, FirstWord};
+use super::transaction::{Current, Transaction, finished};
+use crate::error::{Error, ErrorKind};
+
+/// The parameters of a statement.
+#[derive(Clone, Copy)]
+pub(crate) enum Params<'a> {
+    /// The server says their types.
+    Inferred(&'a [&'a (dyn ToSql + Sync)]),
+    /// The caller says their types.
+    Typed(&'a [(&'a (dyn ToSql + Sync), Type)]),
+}
+
+/// What a statement returned.
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) affected: u64,
+}
+
+/// Why a statement failed, and whether sending it again is safe and of use.
+struct Failure {
+    error: Error,
+    retry: Option<Retry>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// The session was dead before `BEGIN` was answered.
+    OnAnotherSession,
+    /// The cached statement no longer fits the tables that it names.
+    PreparedAnew,
+}
+
+impl Retry {
+    /// As how many statements the failed one was sent at most.
+    fn statements(self) -> u32 {
+        match self {
+            // Prepared and executed.
+            Self::OnAnotherSession => 2,
+            Self::PreparedAnew => 1,
+        }
+    }
+}
+
+impl Transaction {
+    /// Runs one statement, in the same flight as `BEGIN` and the switch where it is the first.
+    pub(crate) async fn run(&self, sql: &str, params: Params<'_>) -> Result<Answer, Error> {
+        let first_word = session::first_word(sql);
+        if first_word == FirstWord::Copy {
+            return Err(Error::new(
+                ErrorKind::Statement,
+                "COPY cannot be run as a query",
+            ));
+        }
+        let mut retried = None;
+        loop {
+            let current = self.open().await?;
+            if first_word == FirstWord::Prepared {
+                current.session.doubt();
+            }
+            let anew = retried == Some(Retry::PreparedAnew);
+            let failure = match self.attempt(&current, sql, params, anew).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            match failure.retry {
+                Some(retry)
+                    if retried.is_none() && self.start_again(&current, retry.statements()) =>
+                {
+                    retried = Some(retry);
+                }
+                _ => return Err(failure.error.token_sent(self.scope.token_sent())),
+            }
+        }
+    }
+
+    /// Runs a text of several statements by the simple protocol.
+    pub(crate) async fn run_batch(&self, sql: &str) -> Result<(), Error> {
+        let current = self.open().await?;
+        if session::mentions_prepared(sql) {
+            current.session.doubt();
+        }
+        let result = async {
+            self.rested(&current).await?;
+            let batch = async { current.session.client.batch_execute(sql).await };
+            let mut running = Running::new(self, &current, true);
+            let sent = self.send_gated(&mut running, batch, Gate::FirstPoll);
+            let (begun, result) = behind(&current, sent).await?;
+            self.settle(&mut running, begun, result?)
+        }
+        .await;
+        result.map_err(|failure: Failure| failure.error.token_sent(self.scope.token_sent()))
+    }
+
+    async fn attempt(
+        &self,
+        current: &Current,
+        sql: &str,
+        params: Params<'_>,
+        anew: bool,
+    ) -> Result<Answer, Failure> {
+        self.rested(current).await?;
+        let client = &current.session.client;
+        let values = match params {
+            Params::Inferred(values) => values,
+            Params::Typed(typed) => {
+                let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
+                let mut running = Running::new(self, current, false);
+                let statement = async { collect(client.query_typed_raw(sql, values).await?).await };
+                let sent = self.send_gated(&mut running, statement, Gate::FirstPoll);
+                let (begun, answer) = behind(current, sent).await?;
+                return self.settle(&mut running, begun, answer?);
+            }
+        };
+        let role = self.scope.role();
+        let statements = &current.session.statements;
+        if anew {
+            statements.remove(role, sql);
+            self.pool.parameter_types().remove(role, sql);
+        } else if let Some(statement) = statements.get(role, sql) {
+            return self
+                .execute(current, &statement, values)
+                .await
+                .map_err(|mut failure| {
+                    if is_stale(&failure.error) {
+                        failure.retry = Some(Retry::PreparedAnew);
+                    }
+                    failure
+                });
+        } else if let Some(types) = self.pool.parameter_types().get(role, sql)
+            && types.len() == values.len()
+        {
+            return self.prepare_and_execute(current, sql, values, &types).await;
+        }
+        let statement = self.prepare(current, sql).await?;
+        self.execute(current, &statement, values).await
+    }
+
+    /// A session that does not rest in the resting role gets no statement before the switch is known to hold.
+    async fn rested(&self, current: &Current) -> Result<(), Failure> {
+        if !current.session.rests {
+            current.begun.clone().await?;
+        }
+        Ok(())
+    }
+
+    async fn execute(
+        &self,
+        current: &Current,
+        statement: &Statement,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, Failure> {
+        let execute = async {
+            let values = values.iter().map(|value| Hidden(*value));
+            collect(current.session.client.query_raw(statement, values).await?).await
+        };
+        let mut running = Running::new(self, current, false);
+        let sent = self.send_gated(&mut running, execute, Gate::FirstPoll);
+        let (begun, answer) = behind(current, sent).await?;
+        self.settle(&mut running, begun, answer?)
+    }
+
+    async fn prepare(&self, current: &Current, sql: &str) -> Result<Statement, Failure> {
+        let mut running = Running::new(self, current, false);
+        running.preparing = true;
+        let prepare = current.session.client.prepare(sql);
+        let sent = self.send_gated(&mut running, prepare, Gate::EveryPoll);
+        let (begun, prepared) = behind(current, sent).await?;
+        let statement = self.settle(&mut running, begun, prepared?)?;
+        self.keep(current, sql, &statement);
+        Ok(statement)
+    }
+
+    /// Another session has told the parameters' types: sends the statement with them, and prepares it for the next time.
+    async fn prepare_and_execute(
+        &self,
+        current: &Current,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+        types: &[Type],
+    ) -> Result<Answer, Failure> {
+        let client = &current.session.client;
+        let typed = values
+            .iter()
+            .zip(types)
+            .map(|(value, ty)| (Hidden(*value), ty.clone()));
+        let execute = async { collect(client.query_typed_raw(sql, typed).await?).await };
+        let mut preparing = Running::new(self, current, false);
+        preparing.preparing = true;
+        let mut running = Running::new(self, current, false);
+        let sent = join(
+            self.send_gated(&mut preparing, client.prepare(sql), Gate::EveryPoll),
+            self.send_gated(&mut running, execute, Gate::FirstPoll),
+        );
+        let (begun, (prepared, answer)) = behind(current, sent).await?;
+        // In the order in which they were sent: the second fails if the first did.
+        let statement = self.settle(&mut preparing, begun.clone(), prepared?);
+        let answer = self.settle(&mut running, begun, answer?);
+        self.keep(current, sql, &statement?);
+        answer
+    }
+
+    fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
+        let role = self.scope.role();
+        current
+            .session
+            .statements
+            .insert(role, sql, statement.clone());
+        self.pool
+            .parameter_types()
+            .insert(role, sql, statement.params());
+    }
+
+    /// Sends what `future` sends, unless the transaction has ended by then.
+    async fn send_gated<F: Future>(
+        &self,
+        running: &mut Running<'_>,
+        future: F,
+        gate: Gate,
+    ) -> Result<F::Output, Failure> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if !running.counted || gate == Gate::EveryPoll {
+                let mut state = self.lock();
+                let Some(open) = state.open_on(&running.current.session) else {
+                    return Poll::Ready(Err(finished().into()));
+                };
+                if !running.counted {
+                    running.counted = true;
+                    open.sent += 1;
+                    open.running += 1;
+                    open.batch |= running.batch;
+                }
+                return future.as_mut().poll(cx).map(Ok);
+            }
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Notes that a statement was answered, and how.
+    fn settle<T>(
+        &self,
+        running: &mut Running<'_>,
+        begun: Result<(), BeginError>,
+        result: Result<T, PgError>,
+    ) -> Result<T, Failure> {
+        running.answered = true;
+        let failure = match (begun, result) {
+            (Ok(()), Ok(value)) => return Ok(value),
+            (Err(failure), _) => Failure::from(failure),
+            (Ok(()), Err(error)) => {
+                if error.code().is_none_or(is_about_prepared) {
+                    running.current.session.doubt();
+                }
+                Failure::from(Error::from(error))
+            }
+        };
+        if let Some(open) = self.lock().open_on(&running.current.session) {
+            open.opened.failed = true;
+        }
+        Err(failure)
+    }
+}
+
+/// How closely a future that sends is watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    /// It sends all that it sends at its first poll.
+    FirstPoll,
+    /// It may send more later: preparing asks for types that the driver does not know yet.
+    EveryPoll,
+}
+
+/// A statement on its way. Dropped before it is answered, it leaves the transaction with a statement that still runs.
+struct Running<'a> {
+    transaction: &'a Transaction,
+    current: &'a Current,
+    batch: bool,
+    /// A statement whose preparation nobody waits for stays on the server with no one to close it.
+    preparing: bool,
+    counted: bool,
+    answered: bool,
+}
+
+impl<'a> Running<'a> {
+    fn new(transaction: &'a Transaction, current: &'a Current, batch: bool) -> Self {
+        Self {
+            transaction,
+            current,
+            batch,
+            preparing: false,
+            counted: false,
+            answered: false,
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.counted {
+            return;
+        }
+        if self.answered {
+            if let Some(open) = self.transaction.lock().open_on(&self.current.session) {
+                open.running -= 1;
+            }
+        } else if self.preparing {
+            self.current.session.doubt();
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, retry: None }
+    }
+}
+
+impl From<BeginError> for Failure {
+    fn from(failure: BeginError) -> Self {
+        let lost = failure.begin_unanswered && failure.error.kind() == ErrorKind::ConnectionLost;
+        Self {
+            error: failure.error,
+            retry: lost.then_some(Retry::OnAnotherSession),
+        }
+    }
+}
+
+/// Waits for the answers to `BEGIN`, to the switch and to what was sent behind them. Where `BEGIN` is not answered in time,
+/// nothing else will be.
+async fn behind<F: Future>(
+    current: &Current,
+    sent: F,
+) -> Result<(Result<(), BeginError>, F::Output), BeginError> {
+    // Polled first, so that nothing more is sent once that is known.
+    match select(current.begun.clone(), pin!(sent)).await {
+        Either::Left((Err(failure), _)) if failure.is_silence() => Err(failure),
+        Either::Left((begun, sent)) => Ok((begun, sent.await)),
+        Either::Right((answer, begun)) => Ok((begun.await, answer)),
+    }
+}
+
+async fn collect(stream: RowStream) -> Result<Answer, PgError> {
+    let mut stream = pin!(stream);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.try_next().await? {
+        rows.push(row);
+    }
+    Ok(Answer {
+        rows,
+        affected: stream.rows_affected().unwrap_or(0),
+    })
+}
+
+/// PostgreSQL's answers to a prepared statement that no longer fits, or no longer is.
+fn is_stale(error: &Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| *code == SqlState::FEATURE_NOT_SUPPORTED || is_about_prepared(code))
+}

@@ -1,0 +1,8 @@
+//! The layer and the extractors, over mock services: no database, no socket.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+
+#[cfg(feature = "axum")]
+mod extract;
+mod layer;
+mod mint;

@@ -1,0 +1,230 @@
+//! The statement cache: each role its own, bounded, and never wrong for long.
+
+use rolescope::tokio_postgres::types::Type;
+use rolescope::{Error, RoleName, RoleScope};
+
+use crate::support::database;
+
+fn scope(role: &str) -> RoleScope {
+    RoleScope::for_role(RoleName::parse(role).expect("a good name"))
+}
+
+fn code(error: &Error) -> &str {
+    error.code().expect("an error of the database").code()
+}
+
+#[tokio::test]
+async fn a_schema_is_not_reached_through_another_roles_cached_statement() {
+    let database = database().await;
+    database
+        .execute(
+            "CREATE SCHEMA private; CREATE TABLE private.t AS SELECT 1 AS x;
+             GRANT USAGE ON SCHEMA private TO author;
+             GRANT SELECT ON private.t TO author, web_user",
+        )
+        .await;
+    let pool = database.pool_of_one().await;
+    let sql = "SELECT x FROM private.t";
+    for _ in 0..3 {
+        let author = pool.begin(&scope("author"));
+        assert_eq!(
+            author
+                .query_one_scalar::<i32>(sql, &[])
+                .await
+                .expect("granted"),
+            1
+        );
+        drop(author);
+        let error = pool
+            .begin(&scope("web_user"))
+            .query(sql, &[])
+            .await
+            .expect_err("USAGE is missing");
+        assert_eq!(code(&error), "42501");
+    }
+    assert_eq!(pool.status().connections_created, 1);
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_once_for_each_role() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let count = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT 1'";
+    for _ in 0..3 {
+        for role in ["author", "web_user"] {
+            let db = pool.begin(&scope(role));
+            db.query("SELECT 1", &[]).await.expect("it runs");
+        }
+    }
+    let db = pool.begin(&scope("anon"));
+    assert_eq!(
+        db.query_one_scalar::<i64>(count, &[])
+            .await
+            .expect("it runs"),
+        2
+    );
+}
+
+#[tokio::test]
+async fn the_cache_is_bounded_and_can_be_switched_off() {
+    let database = database().await;
+    for (capacity, most) in [(0, 1), (8, 9)] {
+        let pool = database
+            .pool_builder()
+            .max_size(1)
+            .statement_cache(capacity)
+            .build()
+            .await
+            .expect("the pool is built");
+        for number in 0..40 {
+            let db = pool.begin(&scope("web_user"));
+            let sql = format!("SELECT {number} AS counted");
+            db.query(&sql, &[]).await.expect("it runs");
+        }
+        let db = pool.begin(&scope("anon"));
+        let kept: i64 = db
+            .query_one_scalar(
+                "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%AS counted'",
+                &[],
+            )
+            .await
+            .expect("it runs");
+        assert!((0..=most).contains(&kept), "{kept} of {capacity}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_no_longer_fits_is_prepared_anew_unseen() {
+    let database = database().await;
+    database
+        .execute("CREATE TABLE t AS SELECT 1 AS x; GRANT SELECT ON t TO web_user")
+        .await;
+    let pool = database.pool_of_one().await;
+    let sql = "SELECT * FROM t";
+    let columns = async || {
+        let db = pool.begin(&scope("web_user"));
+        db.query_one(sql, &[]).await.expect("it runs").len()
+    };
+    assert_eq!(columns().await, 1);
+    database.execute("ALTER TABLE t ADD COLUMN y int").await;
+    assert_eq!(columns().await, 2);
+    assert_eq!(pool.status().connections_created, 1);
+}
+
+#[tokio::test]
+async fn a_cached_statement_that_is_gone_is_prepared_anew_on_another_session() {
+    let database = database().await;
+    database
+        .execute(
+            "CREATE FUNCTION forget() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$",
+        )
+        .await;
+    let pool = database.pool_of_one().await;
+    let run = async |sql| {
+        let db = pool.begin(&scope("web_user"));
+        db.query(sql, &[]).await
+    };
+    run("SELECT 1").await.expect("it runs");
+    run("SELECT forget()").await.expect("it runs");
+    // The switch is gone too: that request learns that its session is of no use, and the next has another.
+    let _ = run("SELECT 1").await;
+    run("SELECT 1").await.expect("it runs");
+    run("SELECT 1").await.expect("it runs");
+    assert_eq!(pool.status().connections_created, 2);
+}
+
+#[tokio::test]
+async fn parameters_are_bound_as_their_types() {
+    let database = database().await;
+    let pool = database.pool().await;
+    let db = pool.begin(&scope("web_user"));
+    let row = db
+        .query_one(
+            "SELECT $1::int + 1, $2::text, $3::bool",
+            &[&1, &"it's", &true],
+        )
+        .await
+        .expect("it runs");
+    assert_eq!(row.get::<_, i32>(0), 2);
+    assert_eq!(row.get::<_, &str>(1), "it's");
+    assert!(row.get::<_, bool>(2));
+    let row = db
+        .query_typed_one("SELECT $1", &[(&"typed", Type::TEXT)])
+        .await
+        .expect("it runs");
+    assert_eq!(row.get::<_, &str>(0), "typed");
+    assert_eq!(
+        db.query_typed_opt("SELECT 1 WHERE $1", &[(&false, Type::BOOL)])
+            .await
+            .expect("it runs")
+            .map(|row| row.len()),
+        None
+    );
+    assert_eq!(db.execute("SELECT 1", &[]).await.expect("it runs"), 1);
+    assert_eq!(
+        db.query_scalar::<i32>("SELECT generate_series(1, 3)", &[])
+            .await
+            .expect("it runs"),
+        [1, 2, 3]
+    );
+    assert_eq!(
+        db.query_opt_scalar::<i32>("SELECT 1 WHERE false", &[])
+            .await
+            .expect("it runs"),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_number_of_rows_or_columns_is_an_error_and_harms_nothing() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let db = pool.begin(&scope("web_user"));
+    for (sql, message) in [
+        (
+            "SELECT 1 WHERE false",
+            "a statement returned no row where one was expected",
+        ),
+        (
+            "SELECT generate_series(1, 2)",
+            "a statement returned several rows where one was expected",
+        ),
+    ] {
+        let error = db.query_one(sql, &[]).await.expect_err(sql);
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.status(), 500);
+    }
+    let error = db
+        .query_one_scalar::<i32>("SELECT 1, 2", &[])
+        .await
+        .expect_err("two columns");
+    assert_eq!(error.kind(), rolescope::ErrorKind::Statement);
+    let error = db
+        .query_one_scalar::<String>("SELECT 1", &[])
+        .await
+        .expect_err("not a text");
+    assert_eq!(error.kind(), rolescope::ErrorKind::Statement);
+    db.commit().await.expect("nothing failed in the database");
+    assert_eq!(pool.status().connections_created, 1);
+}
+
+#[tokio::test]
+async fn copy_is_refused_before_it_is_sent() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let db = pool.begin(&scope("web_user"));
+    let error = db
+        .query("COPY (SELECT 1) TO STDOUT", &[])
+        .await
+        .expect_err("not as a query");
+    assert_eq!(error.kind(), rolescope::ErrorKind::Statement);
+    // Among several statements it is seen only when the server asks for data: that session is closed.
+    let error = db
+        .batch_execute("SELECT 1; COPY (SELECT 1) TO STDOUT")
+        .await
+        .expect_err("not in a batch");
+    assert_eq!(error.kind(), rolescope::ErrorKind::Statement);
+    drop(db);
+    let db = pool.begin(&scope("web_user"));
+    db.query("SELECT 1", &[]).await.expect("the pool serves on");
+}

@@ -1,0 +1,101 @@
+//! Keeps the house in order: what no compiler checks.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// All Rust files below a folder, as paths from the root.
+fn rust_files(folder: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(root().join(&folder)).expect("the folder can be read");
+        for entry in entries {
+            let path = folder.join(entry.expect("the entry can be read").file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    assert!(!files.is_empty());
+    files
+}
+
+/// A file's code, without the unit tests at its end.
+fn code(path: &str) -> String {
+    let text = read(path);
+    match text.find("#[cfg(test)]\nmod tests {") {
+        Some(tests) => text[..tests].to_owned(),
+        None => text,
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    for path in rust_files("src") {
+        let lines = code(&path).lines().count();
+        let is_tests = path.ends_with("tests.rs") || path.ends_with("testing.rs");
+        assert!(lines <= 420 || is_tests, "{path} has {lines} lines");
+    }
+}
+
+#[test]
+fn the_cores_know_no_http() {
+    for folder in ["src/auth/jwt", "src/role", "src/scope/pg"] {
+        for path in rust_files(folder) {
+            // The table from SQLSTATEs to statuses is what it is.
+            if path.ends_with("sqlstate.rs") {
+                continue;
+            }
+            for line in code(&path).lines() {
+                let imports = ["use http::", "use hyper::", "use tower", "use axum_core::"];
+                let found = imports.iter().any(|import| line.starts_with(import));
+                assert!(!found, "{path}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_text_is_spliced_into_the_sessions_sql() {
+    let session = code("src/scope/pg/session.rs");
+    for splicing in ["format!", "push_str", "write!", "concat("] {
+        assert!(!session.contains(splicing), "{splicing}");
+    }
+}
+
+#[test]
+fn the_changelog_speaks_of_this_version() {
+    let version = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(read("CHANGELOG.md").contains(&version));
+}
+
+#[test]
+fn the_readme_shows_what_runs() {
+    let readme = read("README.md");
+    for command in ["cargo run --example todos", "cargo test"] {
+        assert!(readme.contains(command), "{command}");
+    }
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    for folder in ["src", "examples", "tests"] {
+        for path in rust_files(folder) {
+            // Spelled so that this file does not find itself.
+            for left in ["todo", "unimplemented", "dbg"] {
+                let call = format!("{left}!(");
+                assert!(!read(&path).contains(&call), "{path}: {call}");
+            }
+            assert!(!read(&path).contains(concat!("#[", "ignore")), "{path}");
+        }
+    }
+}
