@@ -80,10 +80,10 @@ impl Ending {
         let begun = opened.begun;
         let outcome = async move {
             let begun = begun.await;
-            if let Err(failure) = &begun {
-                if failure.is_silence() {
-                    return Err(failure.error.clone());
-                }
+            if let Err(failure) = &begun
+                && failure.is_silence()
+            {
+                return Err(failure.error.clone());
             }
             let check = match check {
                 Some(check) => check.await.map(|_| ()),

@@ -2,6 +2,12 @@
 
 mod cancel;
 mod ending;
+mod lost_connections;
+mod pool;
 mod release;
+mod resting;
+mod role_settings;
+mod round_trips;
+mod setup;
 mod statements;
 mod switch;

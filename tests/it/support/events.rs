@@ -39,6 +39,13 @@ impl Recorder {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes what this crate has warned of since the last time.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut lines = self.take();
+        lines.retain(|line| line.level <= Level::WARN && line.target.starts_with("rolescope"));
+        lines.iter().map(|line| line.message().to_owned()).collect()
+    }
+
     /// Takes this crate's errors since the last time.
     pub(crate) fn errors(&self) -> Vec<Line> {
         let mut lines = self.take();

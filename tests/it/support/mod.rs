@@ -18,6 +18,12 @@ pub(crate) mod processes;
     feature = "postgres",
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
+pub(crate) mod proxy;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
 pub(crate) mod service;
 
 use std::sync::OnceLock;
