@@ -1,6 +1,8 @@
 //! Every test against a real PostgreSQL or over real HTTP, in one binary.
 
 #[cfg(all(feature = "axum", feature = "postgres"))]
+mod composition;
+#[cfg(all(feature = "axum", feature = "postgres"))]
 mod errors;
 #[cfg(feature = "postgres")]
 mod local_postgres;
