@@ -8,6 +8,8 @@ mod errors;
 mod local_postgres;
 #[cfg(all(feature = "axum", feature = "postgres"))]
 mod logs;
+#[cfg(all(feature = "axum", feature = "postgres"))]
+mod over_http;
 #[cfg(feature = "postgres")]
 mod scope;
 #[cfg(feature = "postgres")]
