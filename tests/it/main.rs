@@ -2,12 +2,6 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
-#[cfg(all(
-    feature = "axum",
-    feature = "postgres",
-    any(feature = "aws-lc-rs", feature = "rust-crypto")
-))]
-mod errors;
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(all(
@@ -15,19 +9,7 @@ mod local_postgres;
     feature = "postgres",
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
-mod logs;
-#[cfg(all(
-    feature = "axum",
-    feature = "postgres",
-    any(feature = "aws-lc-rs", feature = "rust-crypto")
-))]
-mod scope;
-#[cfg(all(
-    feature = "axum",
-    feature = "postgres",
-    any(feature = "aws-lc-rs", feature = "rust-crypto")
-))]
-mod seeds;
+mod requests;
 #[cfg(feature = "postgres")]
 mod sql_files;
 #[cfg(feature = "postgres")]

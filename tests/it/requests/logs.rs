@@ -39,7 +39,7 @@ async fn no_token_claim_secret_or_parameter_is_logged() {
         Command::new(std::env::current_exe().expect("this program is somewhere"))
             .args([
                 "--exact",
-                "logs::no_token_claim_secret_or_parameter_is_logged",
+                "requests::logs::no_token_claim_secret_or_parameter_is_logged",
             ])
             .args(["--nocapture", "--test-threads=1"])
             .env(URL_OF_CHILD, url)

@@ -1,0 +1,8 @@
+//! Requests through both layers to a real database.
+
+mod composition;
+mod errors;
+mod logs;
+mod over_http;
+mod scope;
+mod seeds;
