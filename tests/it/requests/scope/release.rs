@@ -118,6 +118,29 @@ async fn sql_level_prepared_statements_end_the_session() {
     assert_eq!(pool.status().connections_created, 5);
 }
 
+#[tokio::test]
+async fn the_last_value_of_a_sequence_is_not_the_next_requests_to_read() {
+    let database = database().await;
+    database
+        .execute("CREATE SEQUENCE numbers; GRANT USAGE ON SEQUENCE numbers TO web_user, author")
+        .await;
+    let pool = database.pool_of_one().await;
+    let db = pool.begin(&scope("web_user"));
+    let number: i64 = db
+        .query_one_scalar("SELECT nextval('numbers')", &[])
+        .await
+        .expect("granted");
+    assert_eq!(number, 1);
+    drop(db);
+    let error = pool
+        .begin(&scope("author"))
+        .query("SELECT lastval()", &[])
+        .await
+        .expect_err("nothing was drawn in this request");
+    assert_eq!(error.code().map(|code| code.code()), Some("55000"));
+    assert_eq!(pool.status().connections_created, 1);
+}
+
 /// Runs SQL in a POST handler that answers 200.
 async fn post_sql(pool: &RoleScopedPool, sql: &'static str) -> service::Reply {
     let app = Router::new().route(
