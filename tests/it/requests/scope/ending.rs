@@ -113,6 +113,36 @@ async fn what_the_handler_ends_itself_stays_ended_whatever_the_status() {
 }
 
 #[tokio::test]
+async fn a_commit_that_the_handler_did_not_wait_for_is_never_a_success() {
+    let database = notes().await;
+    let pool = database.pool().await;
+    let reply = post_to(&pool, async |db: RoleScopedConnection| {
+        add(&db, "who knows").await?;
+        assert!(futures_util::poll!(Box::pin(db.commit())).is_pending());
+        Ok::<_, Error>(StatusCode::OK)
+    })
+    .await;
+    assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(reply.kind(), ErrorKind::CommitUnknown);
+}
+
+#[tokio::test]
+async fn a_refused_role_is_the_answer_even_if_the_handler_ignores_it() {
+    let database = notes().await;
+    let pool = database.pool().await;
+    let app = Router::new().route(
+        "/",
+        get(async |db: RoleScopedConnection| {
+            assert!(db.query("SELECT 1", &[]).await.is_err());
+            StatusCode::OK
+        }),
+    );
+    let reply = service::get(&service(&pool, app), "/", Some(r#"{"role":"not_granted"}"#)).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    assert_eq!(reply.kind(), ErrorKind::RoleRefused);
+}
+
+#[tokio::test]
 async fn a_refused_commit_is_never_a_success() {
     let database = notes().await;
     let pool = database.pool_of_one().await;

@@ -112,6 +112,33 @@ async fn a_statement_that_no_longer_fits_is_prepared_anew_unseen() {
 }
 
 #[tokio::test]
+async fn a_statement_that_no_longer_fits_is_not_run_again_where_that_would_lose_another() {
+    let database = database().await;
+    database
+        .execute(
+            "CREATE TABLE t AS SELECT 1 AS x; GRANT SELECT ON t TO web_user;
+             CREATE TABLE log (x int); GRANT INSERT ON log TO web_user",
+        )
+        .await;
+    let pool = database.pool_of_one().await;
+    let sql = "SELECT * FROM t";
+    let db = pool.begin(&scope("web_user"));
+    db.query(sql, &[]).await.expect("it runs");
+    drop(db);
+    database.execute("ALTER TABLE t ADD COLUMN y int").await;
+    let db = pool.begin(&scope("web_user"));
+    db.execute("INSERT INTO log VALUES (1)", &[])
+        .await
+        .expect("it is inserted");
+    let error = db.query(sql, &[]).await.expect_err("it no longer fits");
+    assert_eq!(code(&error), "0A000");
+    assert!(
+        db.commit().await.is_err(),
+        "the insert is not half of a success"
+    );
+}
+
+#[tokio::test]
 async fn a_cached_statement_that_is_gone_is_prepared_anew_on_another_session() {
     let database = database().await;
     database

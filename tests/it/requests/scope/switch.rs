@@ -2,8 +2,9 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderName, Request};
 use axum::routing::get;
+use rolescope::auth::Header;
 use rolescope::{Error, ErrorKind, Isolation, RoleName, RoleScope, RoleScopedConnection};
 
 use crate::support::database;
@@ -116,6 +117,19 @@ async fn headers_are_read_by_choice_and_never_the_secret_ones() {
     assert_eq!(
         service::send(&app, request).await.ok(),
         r#"{"x-two":"1, 2"}"#
+    );
+    // What carries the token is secret whatever its name.
+    let custom = reading("request.headers")
+        .layer(rolescope::RoleScopeLayer::new(pool.clone()).request_headers(true))
+        .layer(service::auth().token_source(Header::new(HeaderName::from_static("x-token"))));
+    let request = Request::get("/some/path")
+        .header("x-token", service::token("{}"))
+        .header("x-other", "1")
+        .body(Body::empty())
+        .expect("the request is well formed");
+    assert_eq!(
+        service::send(&custom, request).await.ok(),
+        r#"{"x-other":"1"}"#
     );
     // Where nobody asked for them there are none.
     let app = service(&pool, reading("request.headers"));
