@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+use crate::answer::Answer;
 use crate::error::Error;
 
 /// The protocol that a client expects its answer in.
@@ -91,12 +92,24 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
 /// Makes the response that tells a client of `error`, and reports it to the operator where it is the server's fault.
 pub(crate) fn respond<B>(error: &Error, protocol: Protocol) -> Response<ResponseBody<B>> {
-    respond_with(error, protocol).map(ResponseBody::own)
-}
-
-pub(crate) fn respond_with(error: &Error, protocol: Protocol) -> Response<Bytes> {
     let answer = error.answer();
     error.report(&answer);
+    shape(error, answer, protocol).map(ResponseBody::own)
+}
+
+/// Lets an inner service's response through. An error of this crate that a handler answered with becomes gRPC for a gRPC
+/// client: the handler's framework knows HTTP only.
+pub(crate) fn pass<B>(response: Response<B>, protocol: Protocol) -> Response<ResponseBody<B>> {
+    if protocol == Protocol::Grpc
+        && Protocol::of(response.headers()) == Protocol::Http
+        && let Some(error) = response.extensions().get::<Error>()
+    {
+        return shape(error, error.answer(), protocol).map(ResponseBody::own);
+    }
+    response.map(ResponseBody::inner)
+}
+
+fn shape(error: &Error, answer: Answer, protocol: Protocol) -> Response<Bytes> {
     let mut response = match protocol {
         Protocol::Http => {
             // A struct of strings always serialises.
@@ -148,7 +161,9 @@ fn percent_encode(text: &str) -> String {
 #[cfg(feature = "axum")]
 impl axum_core::response::IntoResponse for Error {
     fn into_response(self) -> axum_core::response::Response {
-        respond_with(&self, Protocol::Http).map(axum_core::body::Body::from)
+        let answer = self.answer();
+        self.report(&answer);
+        shape(&self, answer, Protocol::Http).map(axum_core::body::Body::from)
     }
 }
 

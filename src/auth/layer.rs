@@ -176,10 +176,10 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
+        let protocol = Protocol::of(&parts.headers);
         let access = match self.layer.check(&parts) {
             Ok(access) => access,
             Err(error) => {
-                let protocol = Protocol::of(&parts.headers);
                 return ResponseFuture(Kind::Refused { error, protocol });
             }
         };
@@ -190,9 +190,8 @@ where
             None => parts.extensions.remove::<Claims>(),
         };
         parts.extensions.insert(access);
-        ResponseFuture(Kind::Inner(
-            self.inner.call(Request::from_parts(parts, body)),
-        ))
+        let future = self.inner.call(Request::from_parts(parts, body));
+        ResponseFuture(Kind::Inner { future, protocol })
     }
 }
 
@@ -213,8 +212,15 @@ pub struct ResponseFuture<F>(#[pin] Kind<F>);
 #[derive(Debug)]
 #[pin_project(project = KindProj)]
 enum Kind<F> {
-    Inner(#[pin] F),
-    Refused { error: Error, protocol: Protocol },
+    Inner {
+        #[pin]
+        future: F,
+        protocol: Protocol,
+    },
+    Refused {
+        error: Error,
+        protocol: Protocol,
+    },
 }
 
 impl<F, ResB, E> Future for ResponseFuture<F>
@@ -225,9 +231,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            KindProj::Inner(future) => {
+            KindProj::Inner { future, protocol } => {
                 let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                Poll::Ready(Ok(wire::pass(response, *protocol)))
             }
             KindProj::Refused { error, protocol } => {
                 Poll::Ready(Ok(wire::respond(error, *protocol)))

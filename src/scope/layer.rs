@@ -288,7 +288,7 @@ where
                 } => {
                     let response = ready!(future.poll(cx))?;
                     let Some(open) = transaction.take() else {
-                        return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                        return Poll::Ready(Ok(wire::pass(response, *this.protocol)));
                     };
                     let verdict = Outcome::verdict(&response);
                     match open.0.finish(verdict) {
@@ -325,7 +325,7 @@ where
                 {
                     wire::respond(&error, *this.protocol)
                 }
-                _ => response.map(ResponseBody::inner),
+                _ => wire::pass(response, *this.protocol),
             }));
         }
     }

@@ -193,10 +193,8 @@ async fn grpc_clients_are_refused_in_their_own_words() {
     }
 }
 
-/// A refused role shows when the handler asks for its connection, so the words are the handler's framework's. What the
-/// layer says by itself is gRPC: the code is in the error for whoever makes a status of it.
 #[tokio::test]
-async fn the_grpc_code_of_a_refused_role_is_7() {
+async fn a_refused_role_is_7_to_a_grpc_client() {
     let database = database().await;
     let pool = database.pool().await;
     let app = app(&pool);
@@ -207,12 +205,9 @@ async fn the_grpc_code_of_a_refused_role_is_7() {
     ] {
         let token = format!("Bearer {}", token(&claims));
         let reply = send(&app, grpc("application/grpc", &[&token])).await;
-        let error = reply.error.expect("an error");
-        assert_eq!(
-            (error.kind(), error.grpc_code()),
-            (ErrorKind::RoleRefused, 7),
-            "{claims}"
-        );
+        assert_eq!(reply.status, 200, "{claims}");
+        assert_eq!(reply.headers["grpc-status"], "7", "{claims}");
+        assert_eq!(reply.kind(), ErrorKind::RoleRefused, "{claims}");
     }
     // Where the handler does not look, the end of its transaction does.
     let routes = Router::new().route(
