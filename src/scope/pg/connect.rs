@@ -14,7 +14,7 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// Opens a session exactly as the URL says, to look at the set-up.
     fn connect_plain(&self) -> BoxFuture<'_, Result<Client, Error>>;
 
-    /// Asks the server to cancel a session's statement. The request has reached its end when the future has.
+    /// Asks the server to cancel a session's statement. The server may act on it later than the future ends.
     fn cancel(&self, token: CancelToken) -> BoxFuture<'static, Result<(), Error>>;
 }
 

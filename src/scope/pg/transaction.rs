@@ -229,33 +229,32 @@ impl Transaction {
         }
     }
 
-    /// Ends a transaction whose statement nobody waits for any more: cancels it, awaits the cancel request's end, since
-    /// a late one would hit the session's next user, and then rolls back.
+    /// Ends a transaction whose statement nobody waits for any more: cancels it, rolls back and has the session closed.
+    ///
+    /// It is not reused: the driver does not wait until the server has read a cancel request, and a late one would hit
+    /// the session's next user.
     fn abort(&self, open: Open) {
         let session = Arc::clone(&open.opened.lease);
+        session.doubt();
         // A session that does not even answer `BEGIN` is closed at once, so that it holds no place in the pool.
         if matches!(open.opened.begun.peek(), Some(Err(failure)) if failure.is_silence()) {
-            session.doubt();
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            session.doubt();
             return;
         };
         let shared = Arc::clone(self.pool.shared());
         let reset_timeout = self.pool.options().reset_timeout;
         runtime.spawn(async move {
             let cancel = shared.connector.cancel(session.client.cancel_token());
-            match tokio::time::timeout(shared.connect_timeout, cancel).await {
-                Ok(Ok(())) => {
-                    let mut opened = open.opened;
-                    // What was cancelled has failed.
-                    opened.failed = true;
-                    Ending::send(opened, Verdict::Rollback, false)
-                        .settle(reset_timeout)
-                        .await;
-                }
-                _ => session.doubt(),
+            if let Ok(Ok(())) = tokio::time::timeout(shared.connect_timeout, cancel).await {
+                let mut opened = open.opened;
+                // What was cancelled has failed.
+                opened.failed = true;
+                // The place in the pool is free once the server is.
+                Ending::send(opened, Verdict::Rollback, false)
+                    .settle(reset_timeout)
+                    .await;
             }
         });
     }

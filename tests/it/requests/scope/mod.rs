@@ -2,6 +2,7 @@
 
 mod cancel;
 mod ending;
+mod late_cancel;
 mod lost_connections;
 mod pool;
 mod release;

@@ -180,7 +180,7 @@ async fn a_session_authorization_stored_for_a_role_is_never_applied() {
     database
         .execute(
             "CREATE ROLE posing; CREATE ROLE posing_login LOGIN NOINHERIT IN ROLE anon, posing;
-             ALTER ROLE posing SET session_authorization = 'posing_login'",
+             ALTER ROLE posing SET session_authorization = 'postgres'",
         )
         .await;
     let app = app(&database, "posing_login", true).await;

@@ -56,6 +56,7 @@ struct State {
     shown: usize,
     connections: Vec<Connection>,
     holding: bool,
+    delaying_cancels: bool,
     cuts: Vec<(Cut, &'static str)>,
 }
 
@@ -69,6 +70,7 @@ struct Connection {
     cut_before: Option<usize>,
     cut_at_answer: Option<usize>,
     frozen: bool,
+    ended: bool,
 }
 
 impl Proxy {
@@ -193,6 +195,29 @@ impl Proxy {
                 connection.may_pass = connection.sent.min(connection.may_pass + 1);
             }
         });
+    }
+
+    /// Keeps cancel requests from the server.
+    pub(crate) fn delay_cancels(&self) {
+        self.state.send_modify(|s| s.delaying_cancels = true);
+    }
+
+    /// Waits until the driver has sent a cancel request.
+    pub(crate) async fn sees_cancel(&self) {
+        let mut state = self.state.subscribe();
+        let sent = |s: &State| s.requests.iter().any(|r| r.messages == "cancel");
+        let _ = within(state.wait_for(sent)).await;
+    }
+
+    /// Passes on all cancel requests, and waits until the server has acted on them.
+    pub(crate) async fn pass_cancels(&self) {
+        self.state.send_modify(|s| s.delaying_cancels = false);
+        let mut state = self.state.subscribe();
+        let acted = |s: &State| {
+            let mut cancels = s.requests.iter().filter(|r| r.messages == "cancel");
+            cancels.all(|r| s.connections[r.connection].ended)
+        };
+        let _ = within(state.wait_for(acted)).await;
     }
 
     /// Passes everything on again.

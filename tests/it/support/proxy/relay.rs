@@ -32,6 +32,7 @@ pub(super) async fn relay(
         _ = answers(from_server, to_driver, &state, number) => {}
         _ = cut.wait_for(|s| s.connections[number].is_cut()) => {}
     }
+    state.send_modify(|s| s.connections[number].ended = true);
 }
 
 async fn requests(
@@ -45,15 +46,19 @@ async fn requests(
     let mut bytes = Vec::new();
     let mut request = startup(&mut driver, &mut bytes, number).await?;
     loop {
-        let may_go = {
-            let mut may_go = true;
-            if request.messages != "X" {
-                state.send_modify(|s| may_go = s.note(request));
-            }
-            may_go
-        };
+        let cancels = request.messages == "cancel";
+        let mut may_go = true;
+        if request.messages != "X" {
+            state.send_modify(|s| may_go = s.note(request));
+        }
         let _ = thawed.wait_for(|s| !s.connections[number].frozen).await;
         if !may_go {
+            return pending().await;
+        }
+        if cancels {
+            let _ = thawed.wait_for(|s| !s.delaying_cancels).await;
+            server.write_all(&bytes).await?;
+            // The driver does not wait for the server. The connection ends when the server has acted.
             return pending().await;
         }
         // A server that has closed may have said why: that still has to be passed on.
