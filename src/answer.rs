@@ -8,6 +8,7 @@ use bb8_postgres::tokio_postgres::error::DbError;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::error::{Error, ErrorKind, chain};
+use crate::role::decide::refusal_reason;
 #[cfg(feature = "postgres")]
 use crate::scope::pg::sqlstate;
 
@@ -146,6 +147,13 @@ impl Error {
 
     /// Tells the operator of a failure that is not the client's: once for each response.
     pub(crate) fn report(&self, answer: &Answer) {
+        if let (ErrorKind::NoRole | ErrorKind::RoleRefused, Some(source)) =
+            (self.kind(), self.source())
+        {
+            // The client is not told which it is. Whoever set the roles up must be able to find out.
+            let cause = refusal_reason(source);
+            tracing::warn!(kind = self.kind().as_str(), cause, "{self}");
+        }
         if !answer.status.is_server_error() {
             return;
         }

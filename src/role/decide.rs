@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::name::{RoleName, RoleNameError};
-use super::path::{RolePath, RolePathError};
+use super::path::{RoleClaimError, RolePath, RolePathError};
 use super::scope::RoleScope;
 use crate::auth::Access;
 use crate::auth::jwt::Claims;
@@ -247,6 +247,37 @@ pub(crate) fn role_refused(reason: impl Into<BoxError>) -> Error {
     Error::with_source(ErrorKind::RoleRefused, REFUSED, reason)
 }
 
+/// Why a role was refused, for the log: without the role's name, which is a claim.
+pub(crate) fn refusal_reason(source: &(dyn StdError + 'static)) -> &'static str {
+    if let Some(refusal) = source.downcast_ref::<Refusal>() {
+        return match refusal {
+            Refusal::NotAName(_) => "what the token names cannot be a role",
+            Refusal::LoginRole(_) => {
+                "it is the role that the service logs in as: no request runs as it"
+            }
+            Refusal::NotAllowed(_) => {
+                "it is not in the policy's allow-list: add it to RolePolicy::allow if tokens may name it"
+            }
+        };
+    }
+    if let Some(reason) = source.downcast_ref::<NoRole>() {
+        return reason.as_str();
+    }
+    if source.is::<RoleClaimError>() {
+        return "the token's role claim is not a string";
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(error) = source.downcast_ref::<bb8_postgres::tokio_postgres::Error>() {
+        return match error.code().map(|code| code.code()) {
+            Some("42501") => "it is not granted to the login role: GRANT it",
+            _ => {
+                "it does not exist in the database: CREATE ROLE it, and GRANT it to the login role"
+            }
+        };
+    }
+    "the policy's function refused"
+}
+
 /// Lets no role pass that is the one that the service logs in as.
 pub(crate) fn not_login(role: RoleName, login: Option<&str>) -> Result<RoleName, Error> {
     if login == Some(role.as_str()) {
@@ -324,16 +355,22 @@ impl StdError for Refusal {
     }
 }
 
-impl fmt::Display for NoRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl NoRole {
+    fn as_str(&self) -> &'static str {
+        match self {
             Self::Anonymous => {
                 "there is no anonymous role: set one on the pool if requests without a token are to be served"
             }
             Self::InToken => {
                 "there is nothing at the policy's claim: let the issuer write it, correct RolePolicy::claim, or set RolePolicy::authenticated_role or an anonymous role"
             }
-        })
+        }
+    }
+}
+
+impl fmt::Display for NoRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

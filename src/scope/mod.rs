@@ -15,5 +15,6 @@ pub use layer::{ResponseFuture, RoleScopeLayer, RoleScopeService};
 pub use pg::builder::RoleScopedPoolBuilder;
 pub use pg::mode::{AccessMode, Isolation};
 pub use pg::pool::{PoolStatus, RoleScopedPool};
-pub use pg::setup::{SetupError, SetupProblem, SetupProblemKind};
+pub use pg::setup::{SetupProblem, SetupProblemKind};
+pub use pg::setup_error::SetupError;
 pub use savepoint::Savepoint;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bb8_postgres::bb8;
+use bb8_postgres::tokio_postgres::config::SslMode;
 use bb8_postgres::tokio_postgres::{Config, NoTls};
 
 use super::connect::{Connect, Connector};
@@ -12,7 +13,8 @@ use super::lease::Leases;
 use super::manager::{Manager, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
 use super::role_settings::RoleSettings;
-use super::setup::{self, SetupError, SetupProblemKind};
+use super::setup::{self, SetupProblemKind};
+use super::setup_error::{SetupError, place_of};
 use super::statements::ParameterTypes;
 use super::switch;
 use crate::role::RoleName;
@@ -40,6 +42,9 @@ pub struct RoleScopedPoolBuilder {
 impl RoleScopedPoolBuilder {
     pub(super) fn new(url: &str) -> Result<Self, SetupError> {
         let config = Config::from_str(url).map_err(SetupError::invalid_url)?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(SetupError::no_tls());
+        }
         Ok(Self {
             config,
             anonymous_role: None,
@@ -188,9 +193,11 @@ impl RoleScopedPoolBuilder {
         let anonymous_role = self.anonymous_role.clone();
         let resting_role = self.resting_role.clone();
         let timeout = self.connect_timeout;
+        let place = place_of(&self.config);
         let pool = self.build_lazy()?;
         setup::check(
             &*pool.shared().connector,
+            &place,
             timeout,
             anonymous_role.as_deref(),
             resting_role.as_deref(),

@@ -13,6 +13,7 @@ pub(crate) mod pool;
 pub(crate) mod role_settings;
 pub(crate) mod session;
 pub(crate) mod setup;
+pub(crate) mod setup_error;
 pub(crate) mod sqlstate;
 pub(crate) mod statement;
 pub(crate) mod statements;

@@ -8,7 +8,7 @@ use super::builder::RoleScopedPoolBuilder;
 use super::lease::{Lease, Leases};
 use super::manager::Shared;
 use super::role_settings::RoleSettings;
-use super::setup::SetupError;
+use super::setup_error::SetupError;
 use super::statements::ParameterTypes;
 use super::switch::{self, AppSettings};
 use super::transaction::Transaction;

@@ -1,37 +1,23 @@
 //! Looks at the authenticator before the first request does: is it as powerless as it should be?
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use bb8_postgres::tokio_postgres::{self, Client, error::SqlState};
+use bb8_postgres::tokio_postgres::{self, Client};
 
 use super::connect::Connect;
-use crate::error::{Error, chain};
-use crate::role::RoleNameError;
+use super::setup_error::SetupError;
+use crate::error::Error;
 
 /// PostgreSQL 14 is the oldest server that this crate is made for.
 const OLDEST: i32 = 140_000;
-
-/// Says why a pool could not be built, and what to do about it.
-#[derive(Debug)]
-pub struct SetupError(Inner);
-
-#[derive(Debug)]
-enum Inner {
-    Options {
-        message: String,
-        source: Option<Box<dyn StdError + Send + Sync>>,
-    },
-    Unreachable(Error),
-    Problems(Vec<SetupProblem>),
-}
 
 /// One thing that is wrong with the set-up of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupProblem {
     kind: SetupProblemKind,
     subject: String,
+    login: String,
 }
 
 /// Tells what is wrong with the set-up of the database.
@@ -44,6 +30,8 @@ pub enum SetupProblemKind {
     RoleMissing,
     /// The authenticator may not become the anonymous role, or the resting role. Cannot be accepted.
     RoleNotGranted,
+    /// The anonymous role, or the resting role, is the authenticator itself. Cannot be accepted.
+    RoleIsLogin,
     /// The authenticator is a superuser, or may become one.
     ReachesSuperuser,
     /// The authenticator has `BYPASSRLS`, or may become a role that has.
@@ -90,6 +78,7 @@ const MAY_BECOME: &str = "\
 /// Checks the set-up on a connection of its own, as the URL opens it.
 pub(super) async fn check(
     connector: &dyn Connect,
+    place: &str,
     timeout: Duration,
     anonymous_role: Option<&str>,
     resting_role: Option<&str>,
@@ -104,14 +93,14 @@ pub(super) async fn check(
         Ok(Err(error)) => {
             return Err(SetupError::unreachable(Error::with_source(
                 crate::ErrorKind::Unavailable,
-                "the database could not be asked for its set-up",
+                format!("cannot use the database at {place}"),
                 error,
             )));
         }
         Err(elapsed) => {
             return Err(SetupError::unreachable(Error::with_source(
                 crate::ErrorKind::Unavailable,
-                "the database did not answer in time",
+                format!("the database at {place} did not answer in time"),
                 elapsed,
             )));
         }
@@ -125,7 +114,7 @@ pub(super) async fn check(
     if refused.is_empty() {
         Ok(())
     } else {
-        Err(SetupError(Inner::Problems(refused)))
+        Err(SetupError::problems_found(refused))
     }
 }
 
@@ -144,6 +133,7 @@ async fn problems(
         problems.push(SetupProblem {
             kind,
             subject: subject.to_owned(),
+            login: login.clone(),
         });
     };
     if version < OLDEST {
@@ -155,6 +145,10 @@ async fn problems(
     let mut roles: Vec<&str> = anonymous_role.into_iter().chain(resting_role).collect();
     roles.dedup();
     for role in roles {
+        if role == login {
+            found(K::RoleIsLogin, role);
+            continue;
+        }
         let text = tokio_postgres::types::Type::TEXT;
         let row = client
             .query_typed_opt(MAY_BECOME, &[(&role, text.clone()), (&becoming, text)])
@@ -209,8 +203,6 @@ async fn names(client: &Client, sql: &str) -> Result<Option<String>, tokio_postg
     Ok((!names.is_empty()).then(|| names.join(", ")))
 }
 
-// === impl SetupProblem ===
-
 impl SetupProblem {
     /// Returns what is wrong.
     pub fn kind(&self) -> SetupProblemKind {
@@ -227,15 +219,17 @@ impl SetupProblemKind {
     fn can_be_accepted(self) -> bool {
         !matches!(
             self,
-            Self::ServerTooOld | Self::RoleMissing | Self::RoleNotGranted
+            Self::ServerTooOld | Self::RoleMissing | Self::RoleNotGranted | Self::RoleIsLogin
         )
     }
 }
 
+/// Says the problem and the SQL that cures it.
 impl fmt::Display for SetupProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use SetupProblemKind as K;
         let subject = &self.subject;
+        let (role, login) = (quoted(subject), quoted(&self.login));
         match self.kind {
             K::ServerTooOld => write!(
                 f,
@@ -243,31 +237,36 @@ impl fmt::Display for SetupProblem {
             ),
             K::RoleMissing => write!(
                 f,
-                "role \"{subject}\" does not exist: CREATE ROLE it and GRANT it to the authenticator"
+                "role {role} does not exist: CREATE ROLE {role} NOLOGIN; GRANT {role} TO {login};"
             ),
             K::RoleNotGranted => write!(
                 f,
-                "the authenticator may not become \"{subject}\": GRANT \"{subject}\" TO the authenticator"
+                "the authenticator may not become {role}: GRANT {role} TO {login};"
+            ),
+            K::RoleIsLogin => write!(
+                f,
+                "{role} is the role that the pool logs in as, and no request may run as it: \
+                 name another, CREATE ROLE anon NOLOGIN; GRANT anon TO {login};"
             ),
             K::ReachesSuperuser => write!(
                 f,
-                "the authenticator is, or may become, the superuser \"{subject}\": \
-                 log in as a role that is only a member of the roles requests run as"
+                "the authenticator is, or may become, the superuser {role}: \
+                 log in as a role that is only a member of the roles that requests run as"
             ),
             K::ReachesBypassRls => write!(
                 f,
-                "the authenticator is, or may become, \"{subject}\", which has BYPASSRLS: \
-                 REVOKE that membership, or ALTER ROLE \"{subject}\" NOBYPASSRLS"
+                "the authenticator is, or may become, {role}, which has BYPASSRLS: \
+                 REVOKE {role} FROM {login}; or ALTER ROLE {role} NOBYPASSRLS;"
             ),
             K::ReachesCreateRole => write!(
                 f,
-                "the authenticator is, or may become, \"{subject}\", which has CREATEROLE: \
-                 REVOKE that membership, or ALTER ROLE \"{subject}\" NOCREATEROLE"
+                "the authenticator is, or may become, {role}, which has CREATEROLE: \
+                 REVOKE {role} FROM {login}; or ALTER ROLE {role} NOCREATEROLE;"
             ),
             K::Inherits => write!(
                 f,
                 "the authenticator has the rights of {subject} without becoming them: \
-                 ALTER ROLE the authenticator NOINHERIT, and from PostgreSQL 16 on GRANT .. WITH INHERIT FALSE"
+                 ALTER ROLE {login} NOINHERIT; and from PostgreSQL 16 on GRANT .. TO {login} WITH INHERIT FALSE;"
             ),
             K::OwnsTables => write!(
                 f,
@@ -278,7 +277,7 @@ impl fmt::Display for SetupProblem {
         if self.kind.can_be_accepted() {
             write!(
                 f,
-                " (or accept it: accept_setup_problem(SetupProblemKind::{:?}))",
+                " (a service may accept it, by accept_setup_problem(SetupProblemKind::{:?}))",
                 self.kind
             )?;
         }
@@ -286,97 +285,7 @@ impl fmt::Display for SetupProblem {
     }
 }
 
-// === impl SetupError ===
-
-impl SetupError {
-    /// Returns what is wrong with the set-up of the database, where that is why the pool was refused.
-    pub fn problems(&self) -> &[SetupProblem] {
-        match &self.0 {
-            Inner::Problems(problems) => problems,
-            _ => &[],
-        }
-    }
-
-    fn options(message: String) -> Self {
-        Self(Inner::Options {
-            message,
-            source: None,
-        })
-    }
-
-    pub(super) fn invalid_url(error: tokio_postgres::Error) -> Self {
-        Self(Inner::Options {
-            message: "the database URL cannot be read".to_owned(),
-            source: Some(error.into()),
-        })
-    }
-
-    pub(super) fn invalid_role(role: &str, error: RoleNameError) -> Self {
-        Self(Inner::Options {
-            message: format!("{role:?} cannot be the name of a role"),
-            source: Some(error.into()),
-        })
-    }
-
-    pub(super) fn invalid_setting(name: &str) -> Self {
-        Self::options(format!(
-            "{name:?} cannot be set in every transaction: \
-             it takes two or more parts with dots between, not `request.` or `rolescope.` first, and no NUL in the value"
-        ))
-    }
-
-    pub(super) fn no_runtime() -> Self {
-        Self::options("a pool is built inside a tokio runtime, and there is none here".to_owned())
-    }
-
-    pub(super) fn unreachable(error: Error) -> Self {
-        Self(Inner::Unreachable(error))
-    }
-
-    /// The plain connection worked and the one that requests use did not.
-    pub(super) fn from_pool(error: Error) -> Self {
-        let refused_options = error
-            .source()
-            .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
-            .and_then(tokio_postgres::Error::code)
-            .is_some_and(|code| {
-                *code == SqlState::PROTOCOL_VIOLATION || *code == SqlState::FEATURE_NOT_SUPPORTED
-            });
-        if refused_options {
-            Self(Inner::Options {
-                message: "the server, or a pooler before it, refuses startup options: \
-                          connect to PostgreSQL itself"
-                    .to_owned(),
-                source: Some(error.into()),
-            })
-        } else {
-            Self::unreachable(error)
-        }
-    }
+/// A role's name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Inner::Options { message, source } => {
-                f.write_str(message)?;
-                if let Some(source) = source {
-                    write!(f, ": {}", chain(&**source))?;
-                }
-                Ok(())
-            }
-            // Printed whole: this ends a program's start, where nobody walks a chain of sources.
-            Inner::Unreachable(error) => f.write_str(&chain(error)),
-            Inner::Problems(problems) => {
-                f.write_str("the database is not set up safely")?;
-                for problem in problems {
-                    write!(f, "\n  - {problem}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-// `Display` says the sources too, so that `source` has nothing to add.
-impl StdError for SetupError {}

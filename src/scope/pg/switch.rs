@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::setup::SetupError;
+use super::setup_error::SetupError;
 use crate::role::{RoleName, RoleScope};
 
 /// What handlers' SQL can read of the request.

@@ -1,19 +1,24 @@
 //! What a test's own thread says to `tracing`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// Collects events and spans for as long as it lives, on the thread that made it.
 pub(crate) struct Recorder {
-    lines: Arc<Mutex<Vec<Line>>>,
-    _guard: DefaultGuard,
+    lines: Lines,
+}
+
+type Lines = Arc<Mutex<Vec<Line>>>;
+
+thread_local! {
+    static RECORDING: RefCell<Option<Lines>> = const { RefCell::new(None) };
 }
 
 /// One event, or one span with its fields.
@@ -26,12 +31,15 @@ pub(crate) struct Line {
 
 impl Recorder {
     pub(crate) fn start() -> Self {
-        let lines = Arc::default();
-        let subscriber = tracing_subscriber::registry().with(Collect(Arc::clone(&lines)));
-        Self {
-            lines,
-            _guard: tracing::subscriber::set_default(subscriber),
-        }
+        // One for all threads: where each had its own, an event first met by a thread without one could stay switched off.
+        static GLOBAL: Once = Once::new();
+        GLOBAL.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Collect))
+                .expect("nobody else listens in this process");
+        });
+        let lines = Lines::default();
+        RECORDING.set(Some(Arc::clone(&lines)));
+        Self { lines }
     }
 
     /// Takes all lines since the last time.
@@ -64,15 +72,25 @@ impl Line {
     }
 }
 
-struct Collect(Arc<Mutex<Vec<Line>>>);
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        RECORDING.set(None);
+    }
+}
+
+struct Collect;
 
 impl Collect {
     fn push(&self, level: Level, target: &'static str, fields: Fields) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(Line {
-            level,
-            target,
-            fields: fields.0,
+        RECORDING.with_borrow(|lines| {
+            if let Some(lines) = lines {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push(Line {
+                    level,
+                    target,
+                    fields: fields.0,
+                });
+            }
         });
     }
 }

@@ -189,7 +189,9 @@ async fn an_anonymous_or_resting_role_that_does_not_exist_is_refused() {
             "{error}"
         );
         assert!(
-            error.to_string().contains("CREATE ROLE it and GRANT it"),
+            error
+                .to_string()
+                .contains(r#"CREATE ROLE "nowhere" NOLOGIN; GRANT "nowhere" TO "authenticator";"#),
             "{error}"
         );
         assert!(
@@ -215,10 +217,27 @@ async fn an_anonymous_or_resting_role_that_is_not_granted_is_refused() {
             "{error}"
         );
         assert!(
-            error.to_string().contains(r#"GRANT "not_granted" TO"#),
+            error
+                .to_string()
+                .contains(r#"GRANT "not_granted" TO "authenticator";"#),
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_login_role_is_refused_as_the_anonymous_one() {
+    let database = database().await;
+    let builder = database
+        .builder_for("authenticator")
+        .anonymous_role("authenticator")
+        .accept_setup_problem(Kind::RoleIsLogin);
+    let error = refused(builder).await;
+    assert_eq!(
+        problems(&error),
+        [(Kind::RoleIsLogin, "authenticator")],
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -261,6 +280,17 @@ async fn options_that_cannot_be_used_are_refused_before_anything_is_connected() 
         error.to_string().contains("URL cannot be read: "),
         "{error}"
     );
+
+    for url in [
+        "postgres://a@h/db?sslmode=require",
+        "postgres://a@h/db?sslmode=verify-full",
+    ] {
+        let error = RoleScopedPool::builder(url).expect_err("it is refused");
+        assert!(
+            error.to_string().contains("does not speak TLS"),
+            "{url}: {error}"
+        );
+    }
 
     let nowhere = || RoleScopedPool::builder("postgres://a@%2Fnowhere/db").expect("it can be read");
     for (builder, expected) in [
@@ -312,7 +342,14 @@ async fn a_database_that_cannot_be_reached_is_an_error_that_names_the_cause() {
     let mut proxy = Proxy::start(&database);
     proxy.refuse().await;
     let error = refused(proxy.pool_builder()).await;
-    assert!(error.to_string().contains("refused"), "{error}");
+    for part in [
+        "cannot use the database at ",
+        ".s.PGSQL.",
+        "refused",
+        "is it running there?",
+    ] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     assert!(error.problems().is_empty());
 
     proxy.listen();

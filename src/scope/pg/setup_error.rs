@@ -1,0 +1,171 @@
+//! [`SetupError`]: why a pool could not be built, for whoever starts the service.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use bb8_postgres::tokio_postgres::config::Host;
+use bb8_postgres::tokio_postgres::{self, error::SqlState};
+
+use super::setup::SetupProblem;
+use crate::error::{Error, chain};
+use crate::role::RoleNameError;
+
+/// Says why a pool could not be built, and what to do about it.
+#[derive(Debug)]
+pub struct SetupError(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Options {
+        message: String,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
+    Unreachable(Error),
+    Problems(Vec<SetupProblem>),
+}
+
+impl SetupError {
+    /// Returns what is wrong with the set-up of the database, where that is why the pool was refused.
+    pub fn problems(&self) -> &[SetupProblem] {
+        match &self.0 {
+            Inner::Problems(problems) => problems,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn problems_found(problems: Vec<SetupProblem>) -> Self {
+        Self(Inner::Problems(problems))
+    }
+
+    fn options(message: String) -> Self {
+        Self(Inner::Options {
+            message,
+            source: None,
+        })
+    }
+
+    pub(super) fn invalid_url(error: tokio_postgres::Error) -> Self {
+        let reason = chain(&error);
+        let cure = if reason.contains("sslmode") {
+            NO_TLS
+        } else {
+            "it is postgres://USER:PASSWORD@HOST:5432/DATABASE"
+        };
+        Self::options(format!(
+            "the database URL cannot be read: {reason} ({cure})"
+        ))
+    }
+
+    pub(super) fn no_tls() -> Self {
+        Self::options(format!("the URL asks for TLS: {NO_TLS}"))
+    }
+
+    pub(super) fn invalid_role(role: &str, error: RoleNameError) -> Self {
+        Self(Inner::Options {
+            message: format!("{role:?} cannot be the name of a role"),
+            source: Some(error.into()),
+        })
+    }
+
+    pub(super) fn invalid_setting(name: &str) -> Self {
+        Self::options(format!(
+            "{name:?} cannot be set in every transaction: \
+             it takes two or more parts with dots between, not `request.` or `rolescope.` first, and no NUL in the value"
+        ))
+    }
+
+    pub(super) fn no_runtime() -> Self {
+        Self::options("a pool is built inside a tokio runtime, and there is none here".to_owned())
+    }
+
+    pub(super) fn unreachable(error: Error) -> Self {
+        Self(Inner::Unreachable(error))
+    }
+
+    /// The plain connection worked and the one that requests use did not.
+    pub(super) fn from_pool(error: Error) -> Self {
+        let refused_options = error
+            .source()
+            .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
+            .and_then(tokio_postgres::Error::code)
+            .is_some_and(|code| {
+                *code == SqlState::PROTOCOL_VIOLATION || *code == SqlState::FEATURE_NOT_SUPPORTED
+            });
+        if refused_options {
+            Self(Inner::Options {
+                message: "the server, or a pooler before it, refuses startup options: \
+                          connect to PostgreSQL itself"
+                    .to_owned(),
+                source: Some(error.into()),
+            })
+        } else {
+            Self::unreachable(error)
+        }
+    }
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Options { message, source } => {
+                f.write_str(message)?;
+                if let Some(source) = source {
+                    write!(f, ": {}", chain(&**source))?;
+                }
+                Ok(())
+            }
+            // Printed whole: this ends a program's start, where nobody walks a chain of sources.
+            Inner::Unreachable(error) => {
+                let reason = chain(error);
+                f.write_str(&reason)?;
+                match cure(&reason) {
+                    Some(cure) => write!(f, " ({cure})"),
+                    None => Ok(()),
+                }
+            }
+            Inner::Problems(problems) => {
+                f.write_str("the database is not set up safely")?;
+                for problem in problems {
+                    write!(f, "\n  - {problem}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+// `Display` says the sources too, so that `source` has nothing to add.
+impl StdError for SetupError {}
+
+/// Where a configuration leads, for people.
+pub(super) fn place_of(config: &tokio_postgres::Config) -> String {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
+        let port = ports.get(at).or(ports.first()).unwrap_or(&5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            #[cfg(unix)]
+            Host::Unix(directory) => format!("{}/.s.PGSQL.{port}", directory.display()),
+        }
+    });
+    hosts.collect::<Vec<_>>().join(", ")
+}
+
+/// What can be done about the commonest reasons why a database cannot be used.
+fn cure(reason: &str) -> Option<&'static str> {
+    let cures = [
+        ("TLS", NO_TLS),
+        ("no encryption", NO_TLS),
+        (
+            "password missing",
+            "write it into the URL: postgres://USER:PASSWORD@HOST/DATABASE",
+        ),
+        ("Connection refused", "is it running there?"),
+        ("No such file", "is it running there?"),
+    ];
+    let cure = cures.iter().find(|(sign, _)| reason.contains(sign));
+    cure.map(|(_, cure)| *cure)
+}
+
+const NO_TLS: &str = "this version does not speak TLS to PostgreSQL: \
+    use a Unix socket, loopback or a tunnel, and sslmode=disable";
