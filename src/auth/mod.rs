@@ -1,4 +1,4 @@
-//! Who is asking: a request's token → [`Claims`](jwt::Claims).
+//! Finds out who is asking: verifies a request's token and leaves its [`Claims`](jwt::Claims).
 //!
 //! [`JwtAuthLayer`] takes the token from the request ([`Bearer`] unless said otherwise), verifies it ([`jwt`]) and leaves
 //! what it found in the request's extensions: an [`Access`] always, and the [`Claims`](jwt::Claims) where there are

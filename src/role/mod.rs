@@ -1,4 +1,4 @@
-//! What they may be: claims → database role.
+//! Decides from the claims which database role a request runs as.
 //!
 //! A [`RolePolicy`] decides which role a request runs as. Without a word it takes the token's claim `role`, and the
 //! anonymous role where there is none. The result is a [`RoleScope`], the only thing that a transaction can be begun

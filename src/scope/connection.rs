@@ -80,7 +80,8 @@ impl RoleScopedConnection {
             Some(Refused(error)) => error.clone(),
             None => Error::new(
                 ErrorKind::MissingLayer,
-                "no RoleScopeLayer has seen this request: add it inside of JwtAuthLayer and outside of the handlers",
+                "no RoleScopeLayer has seen this request: add it inside of JwtAuthLayer and outside of the handlers \
+                 (with Router::layer the last call is the outermost)",
             ),
         })
     }

@@ -1,4 +1,47 @@
-//! What they may do: the transaction that runs as the decided role.
+//! Runs the statements of a request in a transaction of its own, as the role that was decided.
+//!
+//! [`RoleScopedPool`] logs in as the authenticator and keeps the connections, [`RoleScopeLayer`] gives each request its
+//! [`RoleScopedConnection`] and ends the transaction with the response.
+//!
+//! # From the first statement to the reset
+//!
+//! 1. The layer decides the role, and leaves a connection in the request's extensions. Nothing is taken from the pool.
+//! 2. The handler's first statement takes a session. `BEGIN`, the switch and the statement travel together. The switch
+//!    sets the role, `request.jwt.claims`, `request.method` and `request.path`, for this transaction only.
+//! 3. Later statements follow in the same transaction. Several handles, clones or extractions, share it.
+//! 4. When the response's head is ready, all handles are revoked. Statements that were sent are waited for; one that is
+//!    run later, from a task that the handler has spawned for example, is an error.
+//! 5. 2xx and 3xx commit, everything else rolls back. Where something may have been changed, the response waits for it.
+//! 6. The session is reset and goes back to the pool. Its answer to that is read before it serves again.
+//!
+//! # Who ends the transaction
+//!
+//! | | |
+//! |---|---|
+//! | the response is 2xx or 3xx | COMMIT |
+//! | it is anything else, the handler panics, the client goes away | ROLLBACK |
+//! | the handler says [`commit`](RoleScopedConnection::commit) or [`rollback`](RoleScopedConnection::rollback) | done then, whatever the status |
+//! | COMMIT is refused, or a statement's error was ignored | the error takes the place of a 2xx |
+//! | the connection is lost during COMMIT | 500: it is *unknown* whether it was stored |
+//! | the handler's SQL left its transaction or role | 500, and the session is closed |
+//!
+//! Say `commit` in the handler only where a failure must be stored too: a failed login that is counted, for example.
+//! An error within the transaction makes all of it fail, unless a [`savepoint`](RoleScopedConnection::savepoint) was set.
+//!
+//! # Outside of requests
+//!
+//! [`RoleScopedPool::begin`] gives a connection to jobs, and to tests of what a role sees.
+//!
+//! # Deadlines
+//!
+//! | what is waited for | default | option of [`RoleScopedPoolBuilder`] |
+//! |---|---|---|
+//! | a connection of the pool | 5 s | `acquire_timeout` |
+//! | a new connection, with its handshake | 5 s | `connect_timeout` |
+//! | the answer to `BEGIN` and the switch | 5 s | `begin_timeout` |
+//! | a statement | none | `statement_timeout` |
+//! | a transaction in which nothing happens | 60 s | `idle_in_transaction_timeout` |
+//! | the answer to a session's reset | 1 s | `reset_timeout` |
 
 mod access_mode;
 mod connection;

@@ -14,7 +14,7 @@ use super::verifier::JwtVerifier;
 /// The longest leeway: RFC 7519 speaks of "no more than a few minutes", and more would undo the checks.
 const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
 
-/// Says that a [`JwtVerifierBuilder`] has no key yet, and cannot be built.
+/// Says that a [`JwtVerifierBuilder`] has no key yet, and cannot be built: add one with `hs256`, `pem`, `jwk` or `jwks`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WantsKey;
@@ -124,7 +124,7 @@ impl<State> JwtVerifierBuilder<State> {
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// The list is empty.
     pub fn keys(
         mut self,
         keys: impl IntoIterator<Item = Key>,

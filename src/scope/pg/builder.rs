@@ -41,7 +41,7 @@ pub struct RoleScopedPoolBuilder {
 
 impl RoleScopedPoolBuilder {
     pub(super) fn new(url: &str) -> Result<Self, SetupError> {
-        let config = Config::from_str(url).map_err(SetupError::invalid_url)?;
+        let config = Config::from_str(url).map_err(|error| SetupError::invalid_url(&error))?;
         if config.get_ssl_mode() == SslMode::Require {
             return Err(SetupError::no_tls());
         }

@@ -44,8 +44,8 @@ impl SetupError {
         })
     }
 
-    pub(super) fn invalid_url(error: tokio_postgres::Error) -> Self {
-        let reason = chain(&error);
+    pub(super) fn invalid_url(error: &tokio_postgres::Error) -> Self {
+        let reason = chain(error);
         let cure = if reason.contains("sslmode") {
             NO_TLS
         } else {

@@ -191,7 +191,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// There is none, or the key cannot be used with one of them.
+    /// The list is empty, or the key cannot be used with one of them.
     pub fn with_algorithms(
         mut self,
         algorithms: impl IntoIterator<Item = Algorithm>,
