@@ -364,3 +364,14 @@ async fn the_counters_tell_the_truth() {
     let (connections, idle, in_use, created, _) = counters();
     assert_eq!((connections, idle, in_use, created), (0, 0, 0, 2));
 }
+
+// --- the end ---
+
+#[tokio::test]
+async fn sessions_whose_last_answers_nobody_has_read_end_with_their_pool() {
+    let database = database().await;
+    let pool = database.pool().await;
+    assert_eq!(ask(&pool).await.ok(), "read");
+    drop(pool);
+    within(async { while sessions(&database).await > 0 {} }).await;
+}
