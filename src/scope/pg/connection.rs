@@ -44,6 +44,8 @@ pub(crate) struct Session {
 pub(crate) struct Farewell {
     /// How the transaction ended, until somebody has waited for it.
     pub(crate) outcome: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Whether the reset is part of the end's own message: then an error there has kept it from running.
+    pub(crate) joined: bool,
     /// Whether the session was reset.
     pub(crate) reset: BoxFuture<'static, Result<(), Error>>,
 }
@@ -163,7 +165,7 @@ impl Farewell {
                 kind = error.kind().as_str(),
                 "a transaction whose end nobody waited for did not end well: {error}"
             );
-            if leaves_doubt(&error) {
+            if self.joined || leaves_doubt(&error) {
                 return Err(error);
             }
         }
