@@ -81,14 +81,11 @@ impl Transaction {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            match failure.retry {
-                Some(retry)
-                    if retried.is_none() && self.start_again(&current, retry.statements()) =>
-                {
-                    retried = Some(retry);
-                }
-                _ => return Err(failure.error.token_sent(self.scope.token_sent())),
+            let retry = failure.retry.filter(|_| retried.is_none());
+            if !self.start_again(&current, retry.map(Retry::statements)) {
+                return Err(failure.error.token_sent(self.scope.token_sent()));
             }
+            retried = retry;
         }
     }
 
