@@ -16,6 +16,9 @@ use crate::error::{Error, ErrorKind};
 /// How long a failed attempt to connect speaks for the next ones.
 const FAILURE_HOLDS: Duration = Duration::from_secs(1);
 
+/// A deadline beyond this is none; the clock cannot count to every one.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// bb8 behind a fair queue.
 pub(crate) struct Leases {
     pub(crate) shared: Arc<Shared>,
@@ -68,7 +71,7 @@ impl Leases {
             bb8,
             permits: Arc::new(Semaphore::new(max_size as usize)),
             max_size,
-            acquire_timeout,
+            acquire_timeout: acquire_timeout.min(LONGEST_WAIT),
             reset_timeout,
             closed: AtomicBool::new(false),
         }

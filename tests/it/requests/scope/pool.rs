@@ -375,3 +375,20 @@ async fn sessions_whose_last_answers_nobody_has_read_end_with_their_pool() {
     drop(pool);
     within(async { while sessions(&database).await > 0 {} }).await;
 }
+
+#[tokio::test]
+async fn the_longest_deadlines_are_none() {
+    let database = database().await;
+    let pool = database
+        .pool_builder()
+        .acquire_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .begin_timeout(Duration::MAX)
+        .reset_timeout(Duration::MAX)
+        .statement_timeout(Duration::MAX)
+        .idle_in_transaction_timeout(Duration::MAX)
+        .idle_timeout(Duration::MAX)
+        .max_lifetime(Duration::MAX);
+    let pool = pool.build().await.expect("it is built");
+    assert_eq!(ask(&pool).await.ok(), "read");
+}
