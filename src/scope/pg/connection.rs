@@ -1,9 +1,9 @@
-//! One pooled session and what it still owes: the answers to its last request's end.
+//! One pooled connection: its session, and what it still owes: the answers to its last request's end.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8_postgres::tokio_postgres::error::SqlState;
@@ -14,6 +14,15 @@ use futures_util::{FutureExt, TryStreamExt};
 use super::session;
 use super::statements::Statements;
 use crate::error::{Error, ErrorKind};
+
+/// What the pool keeps.
+///
+/// The answers that a session owes hold on to it: kept inside of it they would keep it alive, and its connection open,
+/// after the pool has given it up.
+pub(crate) struct Connection {
+    pub(crate) session: Arc<Session>,
+    farewell: Option<Farewell>,
+}
 
 /// A session of the pool.
 pub(crate) struct Session {
@@ -27,7 +36,6 @@ pub(crate) struct Session {
     /// The role that the session logged in as.
     pub(crate) login: Option<String>,
     doubtful: AtomicBool,
-    farewell: Mutex<Option<Farewell>>,
     marker_seed: u64,
     transactions: AtomicU64,
 }
@@ -36,6 +44,8 @@ pub(crate) struct Session {
 pub(crate) struct Farewell {
     /// How the transaction ended, until somebody has waited for it.
     pub(crate) outcome: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Whether the reset is part of the end's own message: then an error there has kept it from running.
+    pub(crate) joined: bool,
     /// Whether the session was reset.
     pub(crate) reset: BoxFuture<'static, Result<(), Error>>,
 }
@@ -67,7 +77,6 @@ impl Session {
             rests,
             login,
             doubtful: AtomicBool::new(false),
-            farewell: Mutex::new(None),
             marker_seed: RandomState::new().build_hasher().finish(),
             transactions: AtomicU64::new(0),
         })
@@ -99,19 +108,28 @@ impl Session {
     pub(crate) fn is_usable(&self) -> bool {
         !self.doubtful.load(Ordering::Acquire) && !self.client.is_closed()
     }
+}
+
+impl Connection {
+    pub(crate) fn new(session: Session) -> Self {
+        Self {
+            session: Arc::new(session),
+            farewell: None,
+        }
+    }
 
     /// Leaves answers to be read by whoever takes the session next.
-    pub(crate) fn leave(&self, farewell: Farewell) {
-        *self.farewell_slot() = Some(farewell);
+    pub(crate) fn leave(&mut self, farewell: Farewell) {
+        self.farewell = Some(farewell);
     }
 
     /// Reads what the session still owes. Where that is not what it should be, the session is closed.
-    pub(crate) async fn settle(&self, deadline: Duration) -> Result<(), Error> {
-        let Some(farewell) = self.farewell_slot().take() else {
+    pub(crate) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
+        let Some(farewell) = self.farewell.take() else {
             return Ok(());
         };
         let mut doubt = DoubtUnlessDone {
-            session: self,
+            session: &self.session,
             done: false,
         };
         tokio::time::timeout(deadline, farewell.read())
@@ -125,10 +143,6 @@ impl Session {
             })??;
         doubt.done = true;
         Ok(())
-    }
-
-    fn farewell_slot(&self) -> std::sync::MutexGuard<'_, Option<Farewell>> {
-        self.farewell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,7 +165,7 @@ impl Farewell {
                 kind = error.kind().as_str(),
                 "a transaction whose end nobody waited for did not end well: {error}"
             );
-            if leaves_doubt(&error) {
+            if self.joined || leaves_doubt(&error) {
                 return Err(error);
             }
         }

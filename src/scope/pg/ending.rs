@@ -108,6 +108,7 @@ impl Ending {
             lease: opened.lease,
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
+                joined: !awaited,
                 reset,
             }),
         }

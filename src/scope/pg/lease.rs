@@ -9,12 +9,15 @@ use bb8_postgres::bb8::{Pool, PooledConnection};
 use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::Session;
+use super::connection::{Farewell, Session};
 use super::manager::{Manager, Shared};
 use crate::error::{Error, ErrorKind};
 
 /// How long a failed attempt to connect speaks for the next ones.
 const FAILURE_HOLDS: Duration = Duration::from_secs(1);
+
+/// A deadline beyond this is none; the clock cannot count to every one.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// bb8 behind a fair queue.
 pub(crate) struct Leases {
@@ -39,7 +42,19 @@ impl Deref for Lease {
     type Target = Arc<Session>;
 
     fn deref(&self) -> &Arc<Session> {
-        &self.connection
+        &self.connection.session
+    }
+}
+
+impl Lease {
+    /// Leaves answers to be read by whoever takes the session next.
+    pub(crate) fn leave(&mut self, farewell: Farewell) {
+        self.connection.leave(farewell);
+    }
+
+    /// Reads what the session still owes. Where that is not what it should be, the session is closed.
+    pub(crate) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
+        self.connection.settle(deadline).await
     }
 }
 
@@ -56,7 +71,7 @@ impl Leases {
             bb8,
             permits: Arc::new(Semaphore::new(max_size as usize)),
             max_size,
-            acquire_timeout,
+            acquire_timeout: acquire_timeout.min(LONGEST_WAIT),
             reset_timeout,
             closed: AtomicBool::new(false),
         }
@@ -81,15 +96,15 @@ impl Leases {
             return Err(closed());
         }
         loop {
-            let connection = tokio::time::timeout_at(deadline.into(), self.connection())
+            let mut connection = tokio::time::timeout_at(deadline.into(), self.connection())
                 .await
                 .map_err(|_| {
                     self.shared
                         .last_failure()
                         .unwrap_or_else(|| self.exhausted())
                 })??;
-            if !connection.is_usable() {
-                connection.doubt();
+            if !connection.session.is_usable() {
+                connection.session.doubt();
                 continue;
             }
             match connection.settle(self.reset_timeout).await {
@@ -156,10 +171,10 @@ impl Leases {
         };
         while self.bb8.state().idle_connections > 0 {
             match self.bb8.get().await {
-                Ok(connection) => {
+                Ok(mut connection) => {
                     // Reads the answers first: a COMMIT may be among them.
                     let _ = connection.settle(self.reset_timeout).await;
-                    connection.doubt();
+                    connection.session.doubt();
                 }
                 Err(_) => break,
             }

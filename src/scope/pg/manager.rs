@@ -7,7 +7,7 @@ use bb8_postgres::bb8::ManageConnection;
 use tokio::sync::watch;
 
 use super::connect::Connect;
-use super::connection::Session;
+use super::connection::{Connection, Session};
 use crate::error::{Error, ErrorKind};
 
 /// What the manager and the pool know together.
@@ -120,17 +120,17 @@ impl Shared {
 pub(crate) struct Manager(pub(crate) Arc<Shared>);
 
 impl ManageConnection for Manager {
-    type Connection = Arc<Session>;
+    type Connection = Connection;
     type Error = Error;
 
-    async fn connect(&self) -> Result<Arc<Session>, Error> {
+    async fn connect(&self) -> Result<Connection, Error> {
         match self.0.open().await {
             Ok(session) => {
                 *self.0.failure() = None;
                 if !session.rests {
                     self.0.warn_of_rest();
                 }
-                Ok(Arc::new(session))
+                Ok(Connection::new(session))
             }
             Err(error) => {
                 *self.0.failure() = Some(Failure {
@@ -144,11 +144,11 @@ impl ManageConnection for Manager {
     }
 
     // Never asked: the answer to a session's last reset is its check.
-    async fn is_valid(&self, _: &mut Arc<Session>) -> Result<(), Error> {
+    async fn is_valid(&self, _: &mut Connection) -> Result<(), Error> {
         Ok(())
     }
 
-    fn has_broken(&self, session: &mut Arc<Session>) -> bool {
-        !session.is_usable()
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        !connection.session.is_usable()
     }
 }

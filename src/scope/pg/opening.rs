@@ -86,6 +86,7 @@ impl Transaction {
             sent: 0,
             running: 0,
             batch: false,
+            told: false,
         };
         let current = open.current();
         state.phase = Phase::Open(open);

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use bb8_postgres::tokio_postgres::Error as PgError;
+
 use super::manager::Shared;
 use super::mode::Isolation;
 use crate::error::{Error, ErrorKind};
@@ -89,8 +91,8 @@ impl RoleSettings {
             let stored = stored
                 .iter()
                 .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-                .collect::<Result<Vec<(String, String)>, bb8_postgres::tokio_postgres::Error>>()?;
-            Ok::<_, Error>(collect(&allowed, stored))
+                .collect::<Result<Vec<(String, String)>, PgError>>()?;
+            Ok(collect(&allowed, stored))
         };
         let by_role = tokio::time::timeout(self.shared.connect_timeout, reading)
             .await
@@ -100,7 +102,15 @@ impl RoleSettings {
                     "the settings of the roles could not be read in time",
                     elapsed,
                 )
-            })??;
+            })?
+            // Whatever it is, it is not what this request asked for: nothing of it is for the client.
+            .map_err(|error: PgError| {
+                Error::with_source(
+                    ErrorKind::Unavailable,
+                    "the settings of the roles could not be read",
+                    error,
+                )
+            })?;
         *self.by_role.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_role);
         *self.read_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(())

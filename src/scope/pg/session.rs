@@ -133,7 +133,7 @@ fn skip_blank(mut sql: &str) -> &str {
     loop {
         sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
         if let Some(comment) = sql.strip_prefix("--") {
-            sql = comment.find('\n').map_or("", |end| &comment[end..]);
+            sql = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
         } else if sql.starts_with("/*") {
             sql = skip_block_comment(sql);
         } else {
@@ -179,6 +179,7 @@ mod tests {
                 FirstWord::Prepared,
             ),
             ("Prepare x as select 1", FirstWord::Prepared),
+            ("-- c\rdeallocate all", FirstWord::Prepared),
             ("; discard plans", FirstWord::Prepared),
             ("copy t to stdout", FirstWord::Copy),
             ("prepared_at", FirstWord::Other),

@@ -81,14 +81,11 @@ impl Transaction {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            match failure.retry {
-                Some(retry)
-                    if retried.is_none() && self.start_again(&current, retry.statements()) =>
-                {
-                    retried = Some(retry);
-                }
-                _ => return Err(failure.error.token_sent(self.scope.token_sent())),
+            let retry = failure.retry.filter(|_| retried.is_none());
+            if !self.start_again(&current, retry.map(Retry::statements)) {
+                return Err(failure.error.token_sent(self.scope.token_sent()));
             }
+            retried = retry;
         }
     }
 
@@ -133,14 +130,14 @@ impl Transaction {
         let role = self.scope.role();
         let statements = &current.session.statements;
         if anew {
-            statements.remove(role, sql);
-            self.pool.parameter_types().remove(role, sql);
+            self.forget(current, sql);
         } else if let Some(statement) = statements.get(role, sql) {
             return self
                 .execute(current, &statement, values)
                 .await
                 .map_err(|mut failure| {
                     if is_stale(&failure.error) {
+                        self.forget(current, sql);
                         failure.retry = Some(Retry::PreparedAnew);
                     }
                     failure
@@ -227,6 +224,12 @@ impl Transaction {
         self.pool
             .parameter_types()
             .insert(role, sql, statement.params());
+    }
+
+    fn forget(&self, current: &Current, sql: &str) {
+        let role = self.scope.role();
+        current.session.statements.remove(role, sql);
+        self.pool.parameter_types().remove(role, sql);
     }
 
     /// Sends what `future` sends, unless the transaction has ended by then.

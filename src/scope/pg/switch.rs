@@ -157,7 +157,8 @@ pub(crate) fn startup_options(
         options.push_str(name);
         options.push('=');
         for c in value.chars() {
-            if c == '\\' || c.is_ascii_whitespace() {
+            // PostgreSQL splits at C's white space, to which the vertical tab belongs.
+            if c == '\\' || c == '\x0B' || c.is_ascii_whitespace() {
                 options.push('\\');
             }
             options.push(c);

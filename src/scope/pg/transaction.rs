@@ -50,6 +50,8 @@ pub(super) struct Open {
     pub(super) running: u32,
     /// A text of several statements was sent: what it did is not known.
     pub(super) batch: bool,
+    /// A caller was told that its statement failed.
+    pub(super) told: bool,
 }
 
 pub(super) enum Finished {
@@ -143,13 +145,18 @@ impl Transaction {
 
     // --- Open → Idle ---
 
-    /// Goes back to `Idle` for one more try, where nothing but the failed statement was sent.
-    pub(super) fn start_again(&self, current: &Current, statements: u32) -> bool {
+    /// Goes back to `Idle` for one more try, where nothing but the failed statement was sent, as so many at most.
+    ///
+    /// Where it does not, the caller is told of the failure. From then on nobody else may start again: a transaction
+    /// without that statement would be committed.
+    pub(super) fn start_again(&self, current: &Current, statements: Option<u32>) -> bool {
         let mut state = self.lock();
         let Some(open) = state.open_on(&current.session) else {
             return false;
         };
-        if open.running > 0 || open.sent > statements || open.batch {
+        let alone = statements.is_some_and(|most| open.sent <= most) && open.running == 0;
+        if !alone || open.batch || open.told {
+            open.told = true;
             return false;
         }
         if let Phase::Open(open) = std::mem::replace(&mut state.phase, Phase::Idle) {

@@ -350,3 +350,30 @@ async fn a_session_whose_reset_is_answered_late_is_discarded_and_the_request_ser
         assert_eq!(service.discarded(), 1, "{uri}");
     }
 }
+
+#[tokio::test]
+async fn of_two_first_statements_one_is_not_sent_again_without_the_other() {
+    let database = database().await;
+    database.execute(TABLE).await;
+    let proxy = Proxy::start(&database);
+    let pool = within(proxy.pool_builder().build())
+        .await
+        .expect("it is built");
+    let both = async |db: RoleScopedConnection| {
+        let (one, other) = tokio::join!(write(db.clone()), typed(db));
+        format!("{} {}", one.is_ok(), other.is_ok())
+    };
+    let app = service(&pool, Router::new().route("/", post(both)));
+    assert_eq!(
+        within(service::post(&app, "/", TOKEN)).await.ok(),
+        "true true"
+    );
+    proxy.rests().await;
+    proxy.cut_at(Cut::Unsent, "BEGIN");
+    let reply = within(service::post(&app, "/", TOKEN)).await;
+    let rows = database.admin().await;
+    let rows = rows.query_one("SELECT count(*) FROM t", &[]).await;
+    let rows: i64 = rows.expect("they are counted").get(0);
+    let stored = if reply.status.is_success() { 4 } else { 2 };
+    assert_eq!(rows, stored, "{reply:?}");
+}

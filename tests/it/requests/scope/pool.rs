@@ -367,3 +367,31 @@ async fn the_counters_tell_the_truth() {
     let (connections, idle, in_use, created, _) = counters();
     assert_eq!((connections, idle, in_use, created), (0, 0, 0, 2));
 }
+
+// --- the end ---
+
+#[tokio::test]
+async fn sessions_whose_last_answers_nobody_has_read_end_with_their_pool() {
+    let database = database().await;
+    let pool = database.pool().await;
+    assert_eq!(ask(&pool).await.ok(), "read");
+    drop(pool);
+    within(async { while sessions(&database).await > 0 {} }).await;
+}
+
+#[tokio::test]
+async fn the_longest_deadlines_are_none() {
+    let database = database().await;
+    let pool = database
+        .pool_builder()
+        .acquire_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .begin_timeout(Duration::MAX)
+        .reset_timeout(Duration::MAX)
+        .statement_timeout(Duration::MAX)
+        .idle_in_transaction_timeout(Duration::MAX)
+        .idle_timeout(Duration::MAX)
+        .max_lifetime(Duration::MAX);
+    let pool = pool.build().await.expect("it is built");
+    assert_eq!(ask(&pool).await.ok(), "read");
+}

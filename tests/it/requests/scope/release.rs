@@ -252,3 +252,39 @@ async fn a_temporary_table_with_a_trigger_does_not_wait_for_the_next_role() {
         .expect("it can be counted");
     assert_eq!(ran, 0);
 }
+
+#[tokio::test]
+async fn a_session_whose_reset_was_refused_in_the_ends_own_message_is_closed() {
+    let database = database().await;
+    database
+        .execute("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC")
+        .await;
+    let pool = database.pool_of_one().await;
+    let clean = traces(&pool).await;
+    let leave = async |db: RoleScopedConnection| {
+        db.query("SELECT set_config('app.kept', 'value', false)", &[])
+            .await?;
+        Ok::<_, Error>("left")
+    };
+    let app = service(&pool, Router::new().route("/", get(leave)));
+    service::get(&app, "/", ALICE).await.ok();
+    assert_eq!(traces(&pool).await, clean);
+}
+
+#[tokio::test]
+async fn a_session_whose_reset_never_came_behind_a_refused_commit_is_closed() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let clean = traces(&pool).await;
+    let leave = async |db: RoleScopedConnection| {
+        db.query("SELECT pg_advisory_lock(1)", &[]).await?;
+        // Read at COMMIT.
+        let failing =
+            "DECLARE c CURSOR WITH HOLD FOR SELECT 1 / (x - 2) FROM generate_series(1, 3) x";
+        db.execute(failing, &[]).await?;
+        Ok::<_, Error>("left")
+    };
+    let app = service(&pool, Router::new().route("/", get(leave)));
+    service::get(&app, "/", ALICE).await.ok();
+    assert_eq!(traces(&pool).await, clean);
+}

@@ -79,3 +79,33 @@ async fn sessions_that_do_not_rest_get_no_statement_before_the_switch_and_one_wa
         "{warnings:?}"
     );
 }
+
+#[tokio::test]
+async fn a_resting_role_can_have_any_name_and_leaves_the_urls_options_alone() {
+    let database = database().await;
+    let name = "odd \\ ' \" =\t\u{b}\u{c} -c role=author ü";
+    let quoted = name.replace('"', "\"\"");
+    database
+        .execute(&format!(
+            "CREATE ROLE \"{quoted}\"; GRANT \"{quoted}\" TO authenticator"
+        ))
+        .await;
+    let url = database.url("authenticator");
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{sign}options=-c%20work_mem%3D8MB%20-c%20role%3Dauthor");
+    let pool = rolescope::RoleScopedPool::builder(&url)
+        .expect("the URL can be read")
+        .anonymous_role(name);
+    let pool = within(pool.build()).await.expect("it is built");
+    let scope = RoleScope::for_role(RoleName::parse("web_user").expect("a name"));
+    let db = pool.begin(&scope);
+    db.batch_execute("COMMIT").await.expect("it runs");
+    let rests: String = db
+        .query_one_scalar(
+            "SELECT current_user || ', ' || current_setting('work_mem')",
+            &[],
+        )
+        .await
+        .expect("it runs");
+    assert_eq!(rests, format!("{name}, 8MB"));
+}

@@ -244,3 +244,21 @@ async fn what_is_stored_for_the_database_wins_over_the_cluster_and_only_in_that_
         "6MB|1s|read committed"
     );
 }
+
+#[tokio::test]
+async fn settings_that_cannot_be_read_are_a_503_that_tells_the_client_nothing() {
+    let database = database().await;
+    let url = database.url("authenticator");
+    let url = url.replace(database.name(), "not_there");
+    let pool = rolescope::RoleScopedPool::builder(&url)
+        .expect("the URL can be read")
+        .anonymous_role("anon")
+        .role_settings(true)
+        .build_lazy()
+        .expect("it is built");
+    let app = service(&pool, Router::new().route("/", get(table)));
+    let reply = service::get(&app, "/", None).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert_eq!(reply.kind(), rolescope::ErrorKind::Unavailable);
+    assert!(!reply.body.contains("not_there"), "{reply:?}");
+}

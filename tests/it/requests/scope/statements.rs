@@ -255,3 +255,23 @@ async fn copy_is_refused_before_it_is_sent() {
     let db = pool.begin(&scope("web_user"));
     db.query("SELECT 1", &[]).await.expect("the pool serves on");
 }
+
+#[tokio::test]
+async fn a_later_statement_that_no_longer_fits_fails_once_and_not_for_ever() {
+    let database = database().await;
+    database
+        .execute("CREATE TABLE t AS SELECT 1 AS x; GRANT SELECT ON t TO web_user")
+        .await;
+    let pool = database.pool_of_one().await;
+    let columns = async || {
+        let db = pool.begin(&scope("web_user"));
+        db.query("SELECT 'first'", &[]).await?;
+        Ok::<_, Error>(db.query_one("SELECT * FROM t", &[]).await?.len())
+    };
+    assert_eq!(columns().await.expect("it runs"), 1);
+    database.execute("ALTER TABLE t ADD COLUMN y int").await;
+    let error = columns().await.expect_err("something else ran before");
+    assert_eq!(code(&error), "0A000");
+    assert_eq!(columns().await.expect("it runs"), 2);
+    assert_eq!(pool.status().connections_created, 1);
+}
