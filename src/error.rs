@@ -5,13 +5,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-#[cfg(feature = "postgres")]
-use bb8_postgres::tokio_postgres::error::{DbError, SqlState};
 use http::StatusCode;
-
-use crate::auth::jwt::TokenError;
 #[cfg(feature = "postgres")]
-use crate::scope::pg::sqlstate;
+use tokio_postgres::error::{DbError, SqlState};
 
 /// Says why a request was refused or why its transaction failed.
 ///
@@ -32,6 +28,8 @@ pub struct Error {
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
+    /// Of a refusal: what the log may say of the source.
+    reason: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -99,7 +97,7 @@ impl ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::build(kind, message.into(), None)
+        Self::build(kind, message.into(), None, None)
     }
 
     pub(crate) fn with_source(
@@ -107,17 +105,29 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self::build(kind, message.into(), Some(source.into()))
+        Self::build(kind, message.into(), None, Some(source.into()))
+    }
+
+    /// An error whose source says what the log must not: a reason stands in for it.
+    pub(crate) fn with_reason(
+        kind: ErrorKind,
+        message: &'static str,
+        reason: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::build(kind, message.into(), Some(reason), Some(source.into()))
     }
 
     fn build(
         kind: ErrorKind,
         message: Cow<'static, str>,
+        reason: Option<&'static str>,
         source: Option<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
         let inner = Inner {
             kind,
             message,
+            reason,
             source,
         };
         Self {
@@ -131,6 +141,10 @@ impl Error {
     pub(crate) fn token_sent(mut self, token_sent: bool) -> Self {
         self.token_sent = token_sent;
         self
+    }
+
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.inner.reason
     }
 
     pub(crate) fn message(&self) -> &Cow<'static, str> {
@@ -147,11 +161,6 @@ impl Error {
         self.inner.kind
     }
 
-    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`].
-    pub fn token_error(&self) -> Option<TokenError> {
-        self.source_as::<TokenError>().copied()
-    }
-
     /// Returns the SQLSTATE, where PostgreSQL reported the error.
     #[cfg(feature = "postgres")]
     pub fn code(&self) -> Option<&SqlState> {
@@ -161,8 +170,7 @@ impl Error {
     /// Returns all that PostgreSQL said, where it reported the error.
     #[cfg(feature = "postgres")]
     pub fn as_db_error(&self) -> Option<&DbError> {
-        self.source_as::<bb8_postgres::tokio_postgres::Error>()?
-            .as_db_error()
+        self.source_as::<tokio_postgres::Error>()?.as_db_error()
     }
 
     /// Returns the HTTP status that stands for this error.
@@ -175,7 +183,7 @@ impl Error {
         self.answer().grpc_code
     }
 
-    fn source_as<E: StdError + 'static>(&self) -> Option<&E> {
+    pub(crate) fn source_as<E: StdError + 'static>(&self) -> Option<&E> {
         self.inner.source.as_deref()?.downcast_ref()
     }
 }
@@ -190,37 +198,6 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
         next = source.source();
     }
     text
-}
-
-impl From<TokenError> for Error {
-    fn from(reason: TokenError) -> Self {
-        Self::with_source(ErrorKind::InvalidToken, reason.as_str(), reason)
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl From<bb8_postgres::tokio_postgres::Error> for Error {
-    fn from(error: bb8_postgres::tokio_postgres::Error) -> Self {
-        if error.as_db_error().is_some() {
-            Self::with_source(
-                ErrorKind::Database,
-                "the database refused a statement",
-                error,
-            )
-        } else if sqlstate::is_connection_error(&error) {
-            Self::with_source(
-                ErrorKind::ConnectionLost,
-                "the connection to the database was lost",
-                error,
-            )
-        } else {
-            Self::with_source(
-                ErrorKind::Statement,
-                "a statement could not be sent or its answer not be read",
-                error,
-            )
-        }
-    }
 }
 
 impl fmt::Display for Error {

@@ -108,10 +108,6 @@ mod wire;
 
 pub use auth::JwtAuthLayer;
 pub use auth::jwt::{Claims, JwtVerifier};
-/// The driver: its `Row`, its `types` and its errors are what handlers work with.
-#[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use bb8_postgres::tokio_postgres;
 pub use error::{Error, ErrorKind};
 pub use role::{RoleName, RolePolicy, RoleScope};
 #[cfg(feature = "postgres")]
@@ -119,4 +115,8 @@ pub use role::{RoleName, RolePolicy, RoleScope};
 pub use scope::{
     AccessMode, Isolation, RoleScopeLayer, RoleScopedConnection, RoleScopedPool, SetupError,
 };
+/// The driver: its `Row`, its `types` and its errors are what handlers work with.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use tokio_postgres;
 pub use wire::ResponseBody;

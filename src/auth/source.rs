@@ -68,18 +68,24 @@ impl std::error::Error for TokenSourceError {}
 /// [`Bearer`](super::Bearer) is the default. [`Header`], [`Cookie`] and [`Query`] are there for clients that cannot send
 /// an `Authorization` header. A pair of sources is a source: a request that has a token in both is refused.
 ///
+/// A token in the path would be readable to all SQL of the request, as `request.path`, and stand in access logs.
+///
 /// # Examples
 ///
 /// ```
 /// use http::request::Parts;
 /// use rolescope::auth::{Token, TokenSource, TokenSourceError};
 ///
-/// /// The last segment of the path: `/feed/TOKEN`.
-/// struct Path;
+/// /// What a layer further out has put into the request's extensions.
+/// #[derive(Clone)]
+/// struct SessionToken(String);
 ///
-/// impl TokenSource for Path {
+/// struct FromSession;
+///
+/// impl TokenSource for FromSession {
 ///     fn token<'r>(&self, request: &'r Parts) -> Result<Option<Token<'r>>, TokenSourceError> {
-///         Ok(request.uri.path().strip_prefix("/feed/").map(Token::new))
+///         let session = request.extensions.get::<SessionToken>();
+///         Ok(session.map(|session| Token::new(session.0.as_str())))
 ///     }
 /// }
 /// ```

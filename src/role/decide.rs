@@ -243,12 +243,27 @@ impl RolePolicy {
 }
 
 /// The one error for every role that is not accepted, so that no answer differs from another by its reason.
-pub(crate) fn role_refused(reason: impl Into<BoxError>) -> Error {
-    Error::with_source(ErrorKind::RoleRefused, REFUSED, reason)
+pub(crate) fn role_refused(source: impl Into<BoxError>) -> Error {
+    let source = source.into();
+    Error::with_reason(
+        ErrorKind::RoleRefused,
+        REFUSED,
+        refusal_reason(&*source),
+        source,
+    )
+}
+
+/// As [`role_refused`], where the database says why.
+#[cfg(feature = "postgres")]
+pub(crate) fn role_refused_by_database(
+    reason: &'static str,
+    source: tokio_postgres::Error,
+) -> Error {
+    Error::with_reason(ErrorKind::RoleRefused, REFUSED, reason, source)
 }
 
 /// Why a role was refused, for the log: without the role's name, which is a claim.
-pub(crate) fn refusal_reason(source: &(dyn StdError + 'static)) -> &'static str {
+fn refusal_reason(source: &(dyn StdError + 'static)) -> &'static str {
     if let Some(refusal) = source.downcast_ref::<Refusal>() {
         return match refusal {
             Refusal::NotAName(_) => "what the token names cannot be a role",
@@ -260,20 +275,8 @@ pub(crate) fn refusal_reason(source: &(dyn StdError + 'static)) -> &'static str 
             }
         };
     }
-    if let Some(reason) = source.downcast_ref::<NoRole>() {
-        return reason.as_str();
-    }
     if source.is::<RoleClaimError>() {
         return "the token's role claim is not a string";
-    }
-    #[cfg(feature = "postgres")]
-    if let Some(error) = source.downcast_ref::<bb8_postgres::tokio_postgres::Error>() {
-        return match error.code().map(|code| code.code()) {
-            Some("42501") => "it is not granted to the login role: GRANT it",
-            _ => {
-                "it does not exist in the database: CREATE ROLE it, and GRANT it to the login role"
-            }
-        };
     }
     "the policy's function refused"
 }
@@ -299,7 +302,8 @@ fn anonymous_role(anonymous: Option<&RoleName>, login: Option<&str>) -> Result<R
 }
 
 fn no_role(reason: NoRole) -> Error {
-    Error::with_source(ErrorKind::NoRole, "the token names no role", reason)
+    let text = reason.as_str();
+    Error::with_reason(ErrorKind::NoRole, "the token names no role", text, reason)
 }
 
 impl Default for RolePolicy {

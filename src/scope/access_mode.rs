@@ -6,6 +6,7 @@ use http::Request;
 use tower::{Layer, Service};
 
 use super::RoleScopedConnection;
+use super::pg::ending::Verdict;
 use super::pg::mode::AccessMode;
 
 /// As a layer on a route, it says how the route's transactions run.
@@ -54,6 +55,8 @@ where
             && let Err(error) = connection.transaction().set_mode(self.mode)
         {
             tracing::error!("an AccessMode layer came too late for its request: {error}");
+            // Every later statement is an error: none runs in another mode than the route was given.
+            drop(connection.transaction().finish(Verdict::Rollback));
         }
         // For a RoleScopeLayer further in.
         request.extensions_mut().insert(self.mode);

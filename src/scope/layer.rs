@@ -54,6 +54,7 @@ pub struct RoleScopeLayer {
     policy: RolePolicy,
     access_mode: AccessModeOf,
     request_headers: bool,
+    request_cookies: bool,
 }
 
 type AccessModeOf = Arc<dyn Fn(&Method, &Uri) -> AccessMode + Send + Sync>;
@@ -66,6 +67,7 @@ impl RoleScopeLayer {
             policy: RolePolicy::new(),
             access_mode: Arc::new(|method, _| by_method(method)),
             request_headers: false,
+            request_cookies: false,
         }
     }
 
@@ -93,10 +95,19 @@ impl RoleScopeLayer {
     /// Also sets `request.headers`, the request's headers as a JSON object with lower-case names. Defaults to false.
     ///
     /// Left out are `Authorization`, `Cookie` and every header that is marked sensitive, as the one that carried the
-    /// token is. Of a header that was sent several times all values are joined by commas.
+    /// token is. Of a header that was given several times all values are joined by commas.
     #[must_use]
     pub fn request_headers(mut self, yes: bool) -> Self {
         self.request_headers = yes;
+        self
+    }
+
+    /// Leaves `Cookie` among the [`request_headers`](Self::request_headers), unless the token came by it. Defaults to false.
+    ///
+    /// All SQL of the request can read it then: a session's cookie is a secret too.
+    #[must_use]
+    pub fn request_cookies(mut self, yes: bool) -> Self {
+        self.request_cookies = yes;
         self
     }
 
@@ -110,7 +121,7 @@ impl RoleScopeLayer {
             path: request.uri().path().to_owned(),
             headers: self
                 .request_headers
-                .then(|| headers_json(request.headers())),
+                .then(|| headers_json(request.headers(), self.request_cookies)),
         };
         let mode = match request.extensions().get::<AccessMode>() {
             Some(mode) => *mode,
@@ -133,16 +144,11 @@ fn by_method(method: &Method) -> AccessMode {
     }
 }
 
-fn headers_json(headers: &HeaderMap) -> String {
+fn headers_json(headers: &HeaderMap, with_cookies: bool) -> String {
+    let secret = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION];
     let mut members = serde_json::Map::new();
     for name in headers.keys() {
-        if [
-            header::AUTHORIZATION,
-            header::PROXY_AUTHORIZATION,
-            header::COOKIE,
-        ]
-        .contains(name)
-        {
+        if secret.contains(name) || (name == header::COOKIE && !with_cookies) {
             continue;
         }
         let values: Vec<_> = headers
@@ -231,7 +237,6 @@ where
 }
 
 /// The transaction while the handler runs. Dropped before its end, with the request's future, it is rolled back.
-#[derive(Clone)]
 struct OpenScope(Arc<Transaction>);
 
 impl Drop for OpenScope {
@@ -242,7 +247,7 @@ impl Drop for OpenScope {
 
 /// Is the response of [`RoleScopeService`], behind the end of its transaction.
 ///
-/// Waiting for that end is one boxed future, made only where there is an end to wait for.
+/// Waiting for that end is a boxed future, made only where there is an end to wait for.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<F, B> {
@@ -313,10 +318,10 @@ where
                 } => {
                     let result = ready!(outcome.as_mut().poll(cx))
                         .map_err(|error| error.token_sent(*token_sent));
-                    let Some(response) = response.take() else {
-                        return Poll::Pending;
-                    };
-                    (result, response, *verdict)
+                    match response.take() {
+                        Some(response) => (result, response, *verdict),
+                        None => panic!("`ResponseFuture` was polled after it was ready"),
+                    }
                 }
             };
             return Poll::Ready(Ok(match result {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use bb8_postgres::tokio_postgres::{NoTls, connect};
+use tokio_postgres::{NoTls, connect};
 
 use crate::support::database;
 use crate::support::files::{TemporaryDirectory, set_mode};

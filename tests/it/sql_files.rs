@@ -1,6 +1,6 @@
 //! The SQL that readers copy from `examples/sql` does what its comments say.
 
-use bb8_postgres::tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::support::local_postgres::LocalPostgres;
 use crate::support::{Database, connect, database};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::{Error, ErrorKind};
+
 /// Says why a token was refused.
 ///
 /// [`as_str`](Self::as_str) is what the client reads; it never repeats a part of the token.
@@ -104,3 +106,18 @@ impl fmt::Display for TokenError {
 }
 
 impl std::error::Error for TokenError {}
+
+// === in terms of the crate's own error ===
+
+impl Error {
+    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`].
+    pub fn token_error(&self) -> Option<TokenError> {
+        self.source_as::<TokenError>().copied()
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(reason: TokenError) -> Self {
+        Self::with_source(ErrorKind::InvalidToken, reason.as_str(), reason)
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bb8_postgres::bb8;
-use bb8_postgres::tokio_postgres::config::SslMode;
-use bb8_postgres::tokio_postgres::{Config, NoTls};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, NoTls};
 
 use super::connect::{Connect, Connector};
 use super::lease::Leases;
@@ -211,11 +211,7 @@ impl RoleScopedPoolBuilder {
                 .map_err(SetupError::unreachable)?;
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
-        pool.pool()
-            .leases
-            .acquire()
-            .await
-            .map_err(SetupError::from_pool)?;
+        pool.acquire().await.map_err(SetupError::from_pool)?;
         Ok(pool)
     }
 
@@ -241,6 +237,11 @@ impl RoleScopedPoolBuilder {
             }
             None => anonymous_role.clone(),
         };
+        for role in anonymous_role.iter().chain(&resting_role) {
+            if self.config.get_user() == Some(role.as_str()) {
+                return Err(SetupError::role_is_login(role.as_str()));
+            }
+        }
         self.options.app_settings.check()?;
 
         let mut requests = self.config.clone();

@@ -2,9 +2,9 @@
 
 use bb8_postgres::PostgresConnectionManager;
 use bb8_postgres::bb8::ManageConnection;
-use bb8_postgres::tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use bb8_postgres::tokio_postgres::{CancelToken, Client, Config, Error, Socket};
 use futures_util::future::BoxFuture;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{CancelToken, Client, Config, Error, Socket};
 
 /// Connects to the database and cancels what runs there.
 pub(crate) trait Connect: Send + Sync + 'static {

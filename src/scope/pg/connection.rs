@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bb8_postgres::tokio_postgres::error::SqlState;
-use bb8_postgres::tokio_postgres::{Client, Error as PgError, SimpleQueryStream, Statement};
 use futures_util::future::{BoxFuture, try_join4};
 use futures_util::{FutureExt, TryStreamExt};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error as PgError, SimpleQueryStream, Statement};
 
 use super::session;
 use super::statements::Statements;
@@ -28,7 +28,7 @@ pub(crate) struct Connection {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) switch: Statement,
-    pub(crate) switch_with_settings: Statement,
+    pub(crate) settings: Statement,
     pub(crate) check: Statement,
     pub(crate) statements: Statements,
     /// Whether the session falls to the resting role when a transaction ends.
@@ -57,10 +57,10 @@ impl Session {
         resting_role: Option<&str>,
         statement_cache: usize,
     ) -> Result<Self, PgError> {
-        let (who, switch, switch_with_settings, check) = try_join4(
+        let (who, switch, settings, check) = try_join4(
             client.query_typed(session::WHO, &[]),
             client.prepare(session::SWITCH),
-            client.prepare(session::SWITCH_WITH_SETTINGS),
+            client.prepare(session::SETTINGS),
             client.prepare(session::CHECK),
         )
         .await?;
@@ -71,7 +71,7 @@ impl Session {
         Ok(Self {
             client,
             switch,
-            switch_with_settings,
+            settings,
             check,
             statements: Statements::new(statement_cache),
             rests,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bb8_postgres::tokio_postgres::{Error as PgError, Row, error::SqlState};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio_postgres::{Error as PgError, Row, error::SqlState};
 
 use super::connection::{Farewell, Session, drain, is_about_prepared, leaves_doubt};
 use super::hidden::Hidden;
@@ -65,9 +65,7 @@ impl Ending {
     /// Sends the end. `awaited` sends the reset as a message of its own, so that the answer to COMMIT need not wait for it.
     pub(crate) fn send(opened: Opened, verdict: Verdict, awaited: bool) -> Self {
         let session = Arc::clone(&opened.lease);
-        // In a failed transaction nothing can be read, and for a rollback there is nothing to decide.
-        let check = (verdict == Verdict::Commit || !opened.failed)
-            .then(|| send_check(Arc::clone(&session), opened.marker, opened.role));
+        let check = send_check(Arc::clone(&session), opened.marker, opened.role);
         let (end, reset) = match (verdict, awaited) {
             (Verdict::Commit, true) => (session::COMMIT, Some(session::RESET)),
             (Verdict::Rollback, true) => (session::ROLLBACK, Some(session::RESET)),
@@ -85,10 +83,7 @@ impl Ending {
             {
                 return Err(failure.error.clone());
             }
-            let check = match check {
-                Some(check) => check.await.map(|_| ()),
-                None => Ok(()),
-            };
+            let check = check.await.map(|_| ());
             // A message that was not even sent did nothing.
             let end = match end {
                 Ok(answers) => drain(answers).await,

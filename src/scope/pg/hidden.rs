@@ -3,8 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use bb8_postgres::tokio_postgres::types::{Format, IsNull, ToSql, Type};
 use bytes::BytesMut;
+use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 
 /// A parameter whose `Debug`, which the driver logs at level DEBUG, does not show its value.
 pub(crate) struct Hidden<'a>(pub(crate) &'a (dyn ToSql + Sync));

@@ -77,16 +77,20 @@ impl Leases {
         }
     }
 
+    /// When a lease that is asked for now has to be there.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.acquire_timeout
+    }
+
     /// Waits for a session.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future gives up the place in the queue; a session is not lost, at worst closed.
-    pub(crate) async fn acquire(&self) -> Result<Lease, Error> {
+    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<Lease, Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        let deadline = Instant::now() + self.acquire_timeout;
         let queued = Arc::clone(&self.permits).acquire_owned();
         let permit = tokio::time::timeout_at(deadline.into(), queued)
             .await
@@ -96,18 +100,16 @@ impl Leases {
             return Err(closed());
         }
         loop {
+            // Whoever has a permit waits for a connection to be made, not for one to be given back.
             let mut connection = tokio::time::timeout_at(deadline.into(), self.connection())
                 .await
-                .map_err(|_| {
-                    self.shared
-                        .last_failure()
-                        .unwrap_or_else(|| self.exhausted())
-                })??;
+                .map_err(|_| self.unavailable())??;
             if !connection.session.is_usable() {
                 connection.session.doubt();
                 continue;
             }
-            match connection.settle(self.reset_timeout).await {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match connection.settle(self.reset_timeout.min(left)).await {
                 Ok(()) => {
                     return Ok(Lease {
                         connection,
@@ -137,11 +139,7 @@ impl Leases {
             let failed = std::pin::pin!(failures.changed());
             match select(getting.as_mut(), failed).await {
                 Either::Left((connection, _)) => {
-                    return connection.map_err(|_| {
-                        self.shared
-                            .last_failure()
-                            .unwrap_or_else(|| self.exhausted())
-                    });
+                    return connection.map_err(|_| self.unavailable());
                 }
                 // bb8 waits on after a failed attempt. While there are other sessions, one may yet come back.
                 Either::Right(_) => {
@@ -153,6 +151,15 @@ impl Leases {
                 }
             }
         }
+    }
+
+    fn unavailable(&self) -> Error {
+        self.shared.last_failure().unwrap_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "no connection to the database could be made in time",
+            )
+        })
     }
 
     fn exhausted(&self) -> Error {

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use bb8_postgres::tokio_postgres::Error as PgError;
-use bb8_postgres::tokio_postgres::error::SqlState;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio_postgres::Error as PgError;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::connection::{Session, drain};
 use super::ending::{BeginError, Opened, ends_session, sent};
 use super::hidden::Hidden;
 use super::lease::Lease;
 use super::session;
-use super::switch;
+use super::switch::{self, Settings};
 use super::transaction::{Current, Open, Phase, Transaction};
 use crate::error::{Error, ErrorKind};
-use crate::role::decide::{not_login, role_refused};
+use crate::role::decide::{not_login, role_refused_by_database};
 
 impl Transaction {
     /// Sends `BEGIN` and the switch. The answers are read by whoever sends the first statement.
@@ -32,7 +33,8 @@ impl Transaction {
         let session = Arc::clone(&lease);
         let marker = session.next_marker();
         let begin = session.send(session::begin(isolation, state.mode));
-        let switch = self.send_switch(Arc::clone(&session), &stored.settings, &marker);
+        let settings = self.send_settings(Arc::clone(&session), &stored.settings);
+        let switch = self.send_switch(Arc::clone(&session), marker.clone());
         let timeout = self.pool.options().begin_timeout;
         let answers = async move {
             let unanswered = |error| BeginError {
@@ -45,10 +47,16 @@ impl Transaction {
                     .map_err(|error| unanswered(begin_error(error)))?,
                 Err(error) => return Err(unanswered(error)),
             }
-            switch.await.map_err(|error| BeginError {
-                error: switch_error(error),
+            let answered = |error| BeginError {
+                error,
                 begin_unanswered: false,
-            })
+            };
+            if let Some(settings) = settings {
+                settings
+                    .await
+                    .map_err(|error| answered(settings_error(error)))?;
+            }
+            switch.await.map_err(|error| answered(switch_error(error)))
         };
         let in_doubt = Arc::clone(&session);
         let begun = async move {
@@ -83,66 +91,61 @@ impl Transaction {
                 failed: false,
             },
             isolation,
-            sent: 0,
+            statements: 0,
             running: 0,
             batch: false,
-            told: false,
         };
         let current = open.current();
         state.phase = Phase::Open(open);
         Ok(current)
     }
 
-    fn send_switch(
+    /// Sends what is set by choice, where there is any. It goes first, so that nothing in it can undo the switch.
+    fn send_settings(
         &self,
         session: Arc<Session>,
         role_settings: &[(String, String)],
-        marker: &str,
-    ) -> BoxFuture<'static, Result<(), PgError>> {
-        let options = self.pool.options();
-        let only_the_five = role_settings.is_empty()
-            && options.app_settings.is_empty()
-            && !options.claim_settings
-            && self.request.headers.is_none();
-        if only_the_five {
-            let scope = self.scope.clone();
-            let method = self.request.method.clone();
-            let path = self.request.path.clone();
-            let marker = marker.to_owned();
-            return sent(async move {
-                let role = scope.role().as_str();
-                let claims = scope.claims_json();
-                session
-                    .client
-                    .query(
-                        &session.switch,
-                        &[
-                            &Hidden(&role),
-                            &Hidden(&claims),
-                            &Hidden(&method),
-                            &Hidden(&path),
-                            &Hidden(&marker),
-                        ],
-                    )
-                    .await
-                    .map(|_| ())
-            });
-        }
-        let settings = switch::all_settings(
+    ) -> Option<BoxFuture<'static, Result<(), PgError>>> {
+        let settings = switch::settings(
             &self.scope,
             &self.request,
             role_settings,
-            options.claim_settings,
-            &options.app_settings,
-            marker,
+            self.pool.options(),
         );
+        (!settings.names.is_empty()).then(|| {
+            sent(async move {
+                let Settings { names, values } = settings;
+                let params: [&(dyn ToSql + Sync); 2] = [&Hidden(&names), &Hidden(&values)];
+                session
+                    .client
+                    .query(&session.settings, &params)
+                    .await
+                    .map(|_| ())
+            })
+        })
+    }
+
+    fn send_switch(
+        &self,
+        session: Arc<Session>,
+        marker: String,
+    ) -> BoxFuture<'static, Result<(), PgError>> {
+        let scope = self.scope.clone();
+        let method = self.request.method.clone();
+        let path = self.request.path.clone();
         sent(async move {
+            let role = scope.role().as_str();
+            let claims = scope.claims_json();
+            let params: [&(dyn ToSql + Sync); 5] = [
+                &Hidden(&role),
+                &Hidden(&claims),
+                &Hidden(&method),
+                &Hidden(&path),
+                &Hidden(&marker),
+            ];
             session
                 .client
-                .query(
-                    &session.switch_with_settings,
-                    &[&Hidden(&settings.names), &Hidden(&settings.values)],
-                )
+                .query(&session.switch, &params)
                 .await
                 .map(|_| ())
         })
@@ -161,15 +164,41 @@ fn begin_error(error: PgError) -> Error {
     error.into()
 }
 
-/// The switch fails where the role does not exist, or is not granted to the authenticator: one answer for both.
-fn switch_error(error: PgError) -> Error {
+/// What the service or a role has set cannot be set: that is no fault of the client's.
+fn settings_error(error: PgError) -> Error {
     match error.code() {
-        Some(code)
-            if *code == SqlState::INVALID_PARAMETER_VALUE
-                || *code == SqlState::INSUFFICIENT_PRIVILEGE =>
-        {
-            role_refused(error)
-        }
+        Some(code) if !ends_session(code) => refused_by_the_setup(error),
         _ => error.into(),
     }
+}
+
+/// The switch fails where the role does not exist, or is not granted to the authenticator: one answer for both.
+fn switch_error(error: PgError) -> Error {
+    let is_about_the_role = error.as_db_error().is_some_and(|error| {
+        (*error.code() == SqlState::INVALID_PARAMETER_VALUE
+            || *error.code() == SqlState::INSUFFICIENT_PRIVILEGE)
+            // It is set_config itself that may not be executed.
+            && error.routine() != Some("aclcheck_error")
+    });
+    match error.code() {
+        Some(code) if is_about_the_role => {
+            let reason = if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+                "it is not granted to the login role: GRANT it"
+            } else {
+                "it does not exist in the database: CREATE ROLE it, and GRANT it to the login role"
+            };
+            role_refused_by_database(reason, error)
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => refused_by_the_setup(error),
+        _ => error.into(),
+    }
+}
+
+fn refused_by_the_setup(error: PgError) -> Error {
+    Error::with_source(
+        ErrorKind::Statement,
+        "a setting of the transaction was refused: \
+         look at app_setting, at what ALTER ROLE .. SET has stored, and at privileges on set_config",
+        error,
+    )
 }

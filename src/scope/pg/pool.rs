@@ -10,11 +10,9 @@ use super::manager::Shared;
 use super::role_settings::RoleSettings;
 use super::setup_error::SetupError;
 use super::statements::ParameterTypes;
-use super::switch::{self, AppSettings};
-use super::transaction::Transaction;
-use crate::error::Error;
-use crate::role::{RoleName, RoleScope};
-use crate::scope::RoleScopedConnection;
+use super::switch::AppSettings;
+use crate::error::{Error, ErrorKind};
+use crate::role::RoleName;
 
 /// Lends transactions that run as a decided role, over connections that log in as the authenticator.
 ///
@@ -96,33 +94,6 @@ impl RoleScopedPool {
         RoleScopedPoolBuilder::new(url)
     }
 
-    /// Makes a connection that runs as `scope`, outside of any HTTP request: for jobs and tests.
-    ///
-    /// It is lazy, as in a handler: the first statement takes a connection and begins the transaction, `READ WRITE`
-    /// unless [`read_only`](RoleScopedConnection::read_only) was said. Nothing is stored without
-    /// [`commit`](RoleScopedConnection::commit); when the last clone is dropped, the transaction is rolled back.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(pool: rolescope::RoleScopedPool) -> Result<(), Box<dyn std::error::Error>> {
-    /// use rolescope::role::{RoleName, RoleScope};
-    ///
-    /// let db = pool.begin(&RoleScope::for_role(RoleName::parse("reporter")?));
-    /// db.execute("REFRESH MATERIALIZED VIEW daily", &[]).await?;
-    /// db.commit().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn begin(&self, scope: &RoleScope) -> RoleScopedConnection {
-        RoleScopedConnection::new(Arc::new(Transaction::new(
-            self.clone(),
-            scope.clone(),
-            switch::RequestSettings::default(),
-            super::mode::AccessMode::ReadWrite,
-        )))
-    }
-
     /// Refuses new transactions from now on, waits until those that run have ended, and closes all connections.
     ///
     /// Statements of requests that come later fail with [`PoolClosed`](crate::ErrorKind::PoolClosed), 503.
@@ -159,10 +130,19 @@ impl RoleScopedPool {
     }
 
     pub(crate) async fn acquire(&self) -> Result<Lease, Error> {
+        let deadline = self.0.leases.deadline();
         if let Some(role_settings) = &self.0.role_settings {
-            role_settings.keep_fresh().await?;
+            tokio::time::timeout_at(deadline.into(), role_settings.keep_fresh())
+                .await
+                .map_err(|elapsed| {
+                    Error::with_source(
+                        ErrorKind::Unavailable,
+                        "the settings of the roles could not be read in time",
+                        elapsed,
+                    )
+                })??;
         }
-        self.0.leases.acquire().await
+        self.0.leases.acquire(deadline).await
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -1,11 +1,10 @@
 //! What `ALTER ROLE .. SET` says of the roles that requests run as.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bb8_postgres::tokio_postgres::Error as PgError;
+use tokio_postgres::Error as PgError;
 
 use super::manager::Shared;
 use super::mode::Isolation;
@@ -13,6 +12,9 @@ use crate::error::{Error, ErrorKind};
 use crate::role::RoleName;
 
 const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// How long after a failure they are tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The stored settings of all roles that the authenticator can become, of the whole cluster first and then of this
 /// database. On PostgreSQL 14 there is no privilege on parameters to ask for.
@@ -35,9 +37,15 @@ const GRANTED_SETTINGS: &str = "\
 /// Settings by role, read again every minute while the pool is used.
 pub(crate) struct RoleSettings {
     shared: Arc<Shared>,
-    by_role: RwLock<Arc<HashMap<String, Stored>>>,
-    read_at: RwLock<Option<Instant>>,
-    refreshing: AtomicBool,
+    known: RwLock<Option<Known>>,
+    /// Whoever holds it is reading.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    by_role: Arc<HashMap<String, Stored>>,
+    good_until: Instant,
 }
 
 /// What is applied for one role.
@@ -51,18 +59,27 @@ impl RoleSettings {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            by_role: RwLock::default(),
-            read_at: RwLock::default(),
-            refreshing: AtomicBool::new(false),
+            known: RwLock::default(),
+            reading: Arc::default(),
         }
     }
 
     pub(crate) fn of(&self, role: &RoleName) -> Option<Stored> {
-        self.by_role
+        self.known()?.by_role.get(role.as_str()).cloned()
+    }
+
+    fn known(&self) -> Option<Known> {
+        self.known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(role.as_str())
-            .cloned()
+            .clone()
+    }
+
+    fn know(&self, by_role: Arc<HashMap<String, Stored>>, good_for: Duration) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+            by_role,
+            good_until: Instant::now() + good_for,
+        });
     }
 
     /// Reads them anew on a connection of its own.
@@ -111,31 +128,35 @@ impl RoleSettings {
                     error,
                 )
             })?;
-        *self.by_role.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(by_role);
-        *self.read_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.know(Arc::new(by_role), MAX_AGE);
         Ok(())
     }
 
     /// Has them read again in the background where they are a minute old. Only the first time is waited for.
     pub(crate) async fn keep_fresh(self: &Arc<Self>) -> Result<(), Error> {
-        let read_at = *self.read_at.read().unwrap_or_else(PoisonError::into_inner);
-        match read_at {
-            None => return self.load().await,
-            Some(at) if at.elapsed() < MAX_AGE => return Ok(()),
-            Some(_) => {}
-        }
-        if self.refreshing.swap(true, Ordering::AcqRel) {
+        let Some(known) = self.known() else {
+            let _turn = self.reading.lock().await;
+            return match self.known() {
+                Some(_) => Ok(()),
+                None => self.load().await,
+            };
+        };
+        if Instant::now() < known.good_until {
             return Ok(());
         }
+        let Ok(turn) = Arc::clone(&self.reading).try_lock_owned() else {
+            return Ok(());
+        };
         let this = Arc::clone(self);
         tokio::spawn(async move {
+            let _turn = turn;
             if let Err(error) = this.load().await {
+                this.know(known.by_role, RETRY);
                 tracing::warn!(
                     "the settings of the roles could not be read, the last ones stay: {}",
                     crate::error::chain(&error)
                 );
             }
-            this.refreshing.store(false, Ordering::Release);
         });
         Ok(())
     }
@@ -153,7 +174,8 @@ fn collect(allowed: &[String], stored: Vec<(String, String)>) -> HashMap<String,
             entry.isolation = Isolation::from_setting(value);
             continue;
         }
-        if is_ours(name) || !allowed.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        if is_never_replayed(name) || !allowed.iter().any(|known| known.eq_ignore_ascii_case(name))
+        {
             continue;
         }
         let settings = Arc::make_mut(&mut entry.settings);
@@ -164,7 +186,7 @@ fn collect(allowed: &[String], stored: Vec<(String, String)>) -> HashMap<String,
 }
 
 /// Settings that would undo the switch or confuse the driver.
-fn is_ours(name: &str) -> bool {
+fn is_never_replayed(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.contains('.')
         || name.starts_with("transaction_")

@@ -26,10 +26,8 @@ pub(crate) const fn begin(isolation: Isolation, mode: AccessMode) -> &'static st
     }
 }
 
-/// The setting that tells at the end whether the transaction is still the one that the switch was made in.
-pub(crate) const MARKER: &str = "rolescope.marker";
-
-/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, marker `$5`.
+/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, marker `$5`. The marker tells at the end whether the
+/// transaction is still this one.
 ///
 /// As a query, not as `SET LOCAL` statements: once a query has run, the access mode can no longer be changed.
 pub(crate) const SWITCH: &str = "\
@@ -39,10 +37,11 @@ pub(crate) const SWITCH: &str = "\
            pg_catalog.set_config('request.path', $4, true), \
            pg_catalog.set_config('rolescope.marker', $5, true)";
 
-/// Applies the settings named in `$1` with the values in `$2`, in their order.
-pub(crate) const SWITCH_WITH_SETTINGS: &str = "\
+/// Applies the settings named in `$1` with the values in `$2`, in their order, before the switch.
+pub(crate) const SETTINGS: &str = "\
     SELECT pg_catalog.set_config(s.name, s.value, true) \
-    FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))         AS s (name, value)";
+    FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) \
+    AS s (name, value)";
 
 /// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still `$1` and the role still `$2`.
 ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bb8_postgres::tokio_postgres::{self, Client};
+use tokio_postgres::{self, Client};
 
 use super::connect::Connect;
 use super::setup_error::SetupError;
@@ -204,6 +204,14 @@ async fn names(client: &Client, sql: &str) -> Result<Option<String>, tokio_postg
 }
 
 impl SetupProblem {
+    pub(super) fn role_is_login(role: &str) -> Self {
+        Self {
+            kind: SetupProblemKind::RoleIsLogin,
+            subject: role.to_owned(),
+            login: role.to_owned(),
+        }
+    }
+
     /// Returns what is wrong.
     pub fn kind(&self) -> SetupProblemKind {
         self.kind

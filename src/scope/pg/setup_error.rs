@@ -3,8 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use bb8_postgres::tokio_postgres::config::Host;
-use bb8_postgres::tokio_postgres::{self, error::SqlState};
+use tokio_postgres::config::Host;
+use tokio_postgres::{self, error::SqlState};
 
 use super::setup::SetupProblem;
 use crate::error::{Error, chain};
@@ -31,6 +31,10 @@ impl SetupError {
             Inner::Problems(problems) => problems,
             _ => &[],
         }
+    }
+
+    pub(super) fn role_is_login(role: &str) -> Self {
+        Self::problems_found(vec![SetupProblem::role_is_login(role)])
     }
 
     pub(super) fn problems_found(problems: Vec<SetupProblem>) -> Self {

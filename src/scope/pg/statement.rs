@@ -7,11 +7,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use bb8_postgres::tokio_postgres::error::SqlState;
-use bb8_postgres::tokio_postgres::types::{ToSql, Type};
-use bb8_postgres::tokio_postgres::{Error as PgError, Row, RowStream, Statement};
 use futures_util::TryStreamExt;
 use futures_util::future::{Either, join, select};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error as PgError, Row, RowStream, Statement};
 
 use super::connection::is_about_prepared;
 use super::ending::BeginError;
@@ -49,17 +49,6 @@ enum Retry {
     PreparedAnew,
 }
 
-impl Retry {
-    /// As how many statements the failed one was sent at most.
-    fn statements(self) -> u32 {
-        match self {
-            // Prepared and executed.
-            Self::OnAnotherSession => 2,
-            Self::PreparedAnew => 1,
-        }
-    }
-}
-
 impl Transaction {
     /// Runs one statement, in the same flight as `BEGIN` and the switch where it is the first.
     pub(crate) async fn run(&self, sql: &str, params: Params<'_>) -> Result<Answer, Error> {
@@ -81,11 +70,12 @@ impl Transaction {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let retry = failure.retry.filter(|_| retried.is_none());
-            if !self.start_again(&current, retry.map(Retry::statements)) {
-                return Err(failure.error.token_sent(self.scope.token_sent()));
+            match failure.retry {
+                Some(retry) if retried.is_none() && self.start_again(&current) => {
+                    retried = Some(retry);
+                }
+                _ => return Err(failure.error.token_sent(self.scope.token_sent())),
             }
-            retried = retry;
         }
     }
 
@@ -98,7 +88,7 @@ impl Transaction {
         let result = async {
             self.rested(&current).await?;
             let batch = async { current.session.client.batch_execute(sql).await };
-            let mut running = Running::new(self, &current, true);
+            let mut running = Running::new(self, &current, Message::Batch);
             let sent = self.send_gated(&mut running, batch, Gate::FirstPoll);
             let (begun, result) = behind(&current, sent).await?;
             self.settle(&mut running, begun, result?)
@@ -120,9 +110,8 @@ impl Transaction {
             Params::Inferred(values) => values,
             Params::Typed(typed) => {
                 let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-                let mut running = Running::new(self, current, false);
-                let statement = async { collect(client.query_typed_raw(sql, values).await?).await };
-                let sent = self.send_gated(&mut running, statement, Gate::FirstPoll);
+                let mut running = Running::new(self, current, Message::Statement);
+                let sent = self.send_typed(&mut running, client.query_typed_raw(sql, values));
                 let (begun, answer) = behind(current, sent).await?;
                 return self.settle(&mut running, begun, answer?);
             }
@@ -133,11 +122,13 @@ impl Transaction {
             self.forget(current, sql);
         } else if let Some(statement) = statements.get(role, sql) {
             return self
-                .execute(current, &statement, values)
+                .execute(current, &statement, values, Message::Statement)
                 .await
                 .map_err(|mut failure| {
-                    if is_stale(&failure.error) {
+                    if names_another_shape(&failure.error) {
                         self.forget(current, sql);
+                    }
+                    if is_stale(&failure.error) {
                         failure.retry = Some(Retry::PreparedAnew);
                     }
                     failure
@@ -145,10 +136,16 @@ impl Transaction {
         } else if let Some(types) = self.pool.parameter_types().get(role, sql)
             && types.len() == values.len()
         {
-            return self.prepare_and_execute(current, sql, values, &types).await;
+            let answer = self.prepare_and_execute(current, sql, values, &types).await;
+            return answer.inspect_err(|failure| {
+                if names_another_shape(&failure.error) {
+                    self.forget(current, sql);
+                }
+            });
         }
         let statement = self.prepare(current, sql).await?;
-        self.execute(current, &statement, values).await
+        self.execute(current, &statement, values, Message::Execution)
+            .await
     }
 
     /// A session that does not rest in the resting role gets no statement before the switch is known to hold.
@@ -164,20 +161,20 @@ impl Transaction {
         current: &Current,
         statement: &Statement,
         values: &[&(dyn ToSql + Sync)],
+        message: Message,
     ) -> Result<Answer, Failure> {
         let execute = async {
             let values = values.iter().map(|value| Hidden(*value));
             collect(current.session.client.query_raw(statement, values).await?).await
         };
-        let mut running = Running::new(self, current, false);
+        let mut running = Running::new(self, current, message);
         let sent = self.send_gated(&mut running, execute, Gate::FirstPoll);
         let (begun, answer) = behind(current, sent).await?;
         self.settle(&mut running, begun, answer?)
     }
 
     async fn prepare(&self, current: &Current, sql: &str) -> Result<Statement, Failure> {
-        let mut running = Running::new(self, current, false);
-        running.preparing = true;
+        let mut running = Running::new(self, current, Message::Preparation);
         let prepare = current.session.client.prepare(sql);
         let sent = self.send_gated(&mut running, prepare, Gate::EveryPoll);
         let (begun, prepared) = behind(current, sent).await?;
@@ -199,13 +196,11 @@ impl Transaction {
             .iter()
             .zip(types)
             .map(|(value, ty)| (Hidden(*value), ty.clone()));
-        let execute = async { collect(client.query_typed_raw(sql, typed).await?).await };
-        let mut preparing = Running::new(self, current, false);
-        preparing.preparing = true;
-        let mut running = Running::new(self, current, false);
+        let mut preparing = Running::new(self, current, Message::Preparation);
+        let mut running = Running::new(self, current, Message::Execution);
         let sent = join(
             self.send_gated(&mut preparing, client.prepare(sql), Gate::EveryPoll),
-            self.send_gated(&mut running, execute, Gate::FirstPoll),
+            self.send_typed(&mut running, client.query_typed_raw(sql, typed)),
         );
         let (begun, (prepared, answer)) = behind(current, sent).await?;
         // In the order in which they were sent: the second fails if the first did.
@@ -213,6 +208,18 @@ impl Transaction {
         let answer = self.settle(&mut running, begun, answer?);
         self.keep(current, sql, &statement?);
         answer
+    }
+
+    /// Sends a statement with its parameters' types, and reads its rows.
+    async fn send_typed(
+        &self,
+        running: &mut Running<'_>,
+        statement: impl Future<Output = Result<RowStream, PgError>>,
+    ) -> Result<Result<Answer, PgError>, Failure> {
+        match self.send_gated(running, statement, Gate::EveryPoll).await? {
+            Ok(rows) => Ok(collect(rows).await),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
@@ -248,9 +255,9 @@ impl Transaction {
                 };
                 if !running.counted {
                     running.counted = true;
-                    open.sent += 1;
+                    open.statements += u32::from(running.message != Message::Execution);
                     open.running += 1;
-                    open.batch |= running.batch;
+                    open.batch |= running.message == Message::Batch;
                 }
                 return future.as_mut().poll(cx).map(Ok);
             }
@@ -289,28 +296,38 @@ impl Transaction {
 enum Gate {
     /// It sends all that it sends at its first poll.
     FirstPoll,
-    /// It may send more later: preparing asks for types that the driver does not know yet.
+    /// It may send more later: the driver asks for types that it does not know yet, of parameters or of columns.
     EveryPoll,
 }
 
-/// A statement on its way. Dropped before it is answered, it leaves the transaction with a statement that still runs.
+/// What is sent for a statement of the handler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Message {
+    /// All of it, since it was prepared before or is not to be.
+    Statement,
+    /// Its preparation. Where nobody waits for the answer, it stays on the server with no one to close it.
+    Preparation,
+    /// Its execution, after the preparation.
+    Execution,
+    /// A text of several statements.
+    Batch,
+}
+
+/// A message on its way. Dropped before it is answered, it leaves the transaction with a statement that still runs.
 struct Running<'a> {
     transaction: &'a Transaction,
     current: &'a Current,
-    batch: bool,
-    /// A statement whose preparation nobody waits for stays on the server with no one to close it.
-    preparing: bool,
+    message: Message,
     counted: bool,
     answered: bool,
 }
 
 impl<'a> Running<'a> {
-    fn new(transaction: &'a Transaction, current: &'a Current, batch: bool) -> Self {
+    fn new(transaction: &'a Transaction, current: &'a Current, message: Message) -> Self {
         Self {
             transaction,
             current,
-            batch,
-            preparing: false,
+            message,
             counted: false,
             answered: false,
         }
@@ -326,7 +343,7 @@ impl Drop for Running<'_> {
             if let Some(open) = self.transaction.lock().open_on(&self.current.session) {
                 open.running -= 1;
             }
-        } else if self.preparing {
+        } else if self.message == Message::Preparation {
             self.current.session.doubt();
         }
     }
@@ -372,6 +389,14 @@ async fn collect(stream: RowStream) -> Result<Answer, PgError> {
         rows,
         affected: stream.rows_affected().unwrap_or(0),
     })
+}
+
+/// Whether an error may come from what is remembered of a statement: its plan, or the types of its parameters.
+fn names_another_shape(error: &Error) -> bool {
+    is_stale(error)
+        || error.code().is_some_and(|code| {
+            code.code().starts_with("42") && *code != SqlState::INSUFFICIENT_PRIVILEGE
+        })
 }
 
 /// PostgreSQL's answers to a prepared statement that no longer fits, or no longer is.

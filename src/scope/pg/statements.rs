@@ -6,8 +6,8 @@
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bb8_postgres::tokio_postgres::{Statement, types::Type};
 use quick_cache::{Equivalent, unsync};
+use tokio_postgres::{Statement, types::Type};
 
 use crate::role::RoleName;
 

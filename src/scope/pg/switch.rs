@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::pool::Options;
 use super::setup_error::SetupError;
 use crate::role::{RoleName, RoleScope};
 
@@ -24,10 +25,6 @@ pub(crate) struct AppSettings(Vec<(String, String)>);
 impl AppSettings {
     pub(crate) fn push(&mut self, name: String, value: String) {
         self.0.push((name, value));
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Refuses names that PostgreSQL would refuse in every transaction, and those that the switch itself sets.
@@ -69,17 +66,14 @@ impl Settings {
     }
 }
 
-/// Collects everything that is set where the five settings of every transaction are not all.
+/// Collects what is set before the switch: by default nothing.
 ///
-/// The role's own settings come first, as the authenticator: a privilege on a parameter is granted to it. Then the
-/// role, then what the role can read, so that no setting of a role's own can undo the switch.
-pub(crate) fn all_settings(
+/// The role's own settings come first, as the authenticator: a privilege on a parameter is granted to it.
+pub(crate) fn settings(
     scope: &RoleScope,
     request: &RequestSettings,
     role_settings: &[(String, String)],
-    claim_settings: bool,
-    app_settings: &AppSettings,
-    marker: &str,
+    options: &Options,
 ) -> Settings {
     let mut settings = Settings::default();
     if !role_settings.is_empty() {
@@ -88,20 +82,15 @@ pub(crate) fn all_settings(
             settings.push(name, value);
         }
     }
-    settings.push("role", scope.role().as_str());
-    for (name, value) in &app_settings.0 {
+    for (name, value) in &options.app_settings.0 {
         settings.push(name, value);
     }
-    if claim_settings {
+    if options.claim_settings {
         push_claims(&mut settings, scope.claims_json());
     }
-    settings.push("request.jwt.claims", scope.claims_json());
-    settings.push("request.method", &request.method);
-    settings.push("request.path", &request.path);
     if let Some(headers) = &request.headers {
         settings.push("request.headers", headers);
     }
-    settings.push(super::session::MARKER, marker);
     settings
 }
 

@@ -44,23 +44,23 @@ pub(super) enum Phase {
 pub(super) struct Open {
     pub(super) opened: Opened,
     pub(super) isolation: Isolation,
-    /// Statements sent.
-    pub(super) sent: u32,
-    /// Statements sent and not known to be answered; one whose future was dropped counts for ever.
+    /// Statements of the handler.
+    pub(super) statements: u32,
+    /// Messages sent for them and not known to be answered; one whose future was dropped counts for ever.
     pub(super) running: u32,
     /// A text of several statements was sent: what it did is not known.
     pub(super) batch: bool,
-    /// A caller was told that its statement failed.
-    pub(super) told: bool,
 }
 
 pub(super) enum Finished {
     /// By the layer, or since the last handle is gone.
     Revoked,
-    RolledBack,
     /// By the handler; how it went, once that is known.
-    Committed(Arc<OnceLock<Result<(), Error>>>),
+    RolledBack(Known),
+    Committed(Known),
 }
+
+type Known = Arc<OnceLock<Result<(), Error>>>;
 
 /// What the layer has to wait for.
 pub(crate) enum Finish {
@@ -145,18 +145,13 @@ impl Transaction {
 
     // --- Open → Idle ---
 
-    /// Goes back to `Idle` for one more try, where nothing but the failed statement was sent, as so many at most.
-    ///
-    /// Where it does not, the caller is told of the failure. From then on nobody else may start again: a transaction
-    /// without that statement would be committed.
-    pub(super) fn start_again(&self, current: &Current, statements: Option<u32>) -> bool {
+    /// Goes back to `Idle` for one more try, where the statement that failed is all that was asked of the transaction.
+    pub(super) fn start_again(&self, current: &Current) -> bool {
         let mut state = self.lock();
         let Some(open) = state.open_on(&current.session) else {
             return false;
         };
-        let alone = statements.is_some_and(|most| open.sent <= most) && open.running == 0;
-        if !alone || open.batch || open.told {
-            open.told = true;
+        if open.statements > 1 || open.running > 0 || open.batch {
             return false;
         }
         if let Phase::Open(open) = std::mem::replace(&mut state.phase, Phase::Idle) {
@@ -171,8 +166,13 @@ impl Transaction {
     pub(crate) fn finish(&self, verdict: Verdict) -> Finish {
         let mut state = self.lock();
         match std::mem::replace(&mut state.phase, Phase::Finished(Finished::Revoked)) {
-            Phase::Idle | Phase::Finished(Finished::Revoked | Finished::RolledBack) => {
-                Finish::Done(Ok(()))
+            Phase::Idle | Phase::Finished(Finished::Revoked) => Finish::Done(Ok(())),
+            Phase::Finished(Finished::RolledBack(result)) => {
+                // What is lost is rolled back all the same; that the SQL had left the transaction is not.
+                Finish::Done(match result.get() {
+                    Some(Err(error)) if error.kind() == ErrorKind::ScopeLeft => Err(error.clone()),
+                    _ => Ok(()),
+                })
             }
             Phase::Finished(Finished::Committed(result)) => {
                 Finish::Done(result.get().cloned().unwrap_or_else(|| {
@@ -200,7 +200,7 @@ impl Transaction {
 
     /// Commits now. Later use is an error.
     pub(crate) async fn commit(&self) -> Result<(), Error> {
-        let result = Arc::new(OnceLock::new());
+        let result = Known::default();
         let ending = self.end(Verdict::Commit, Finished::Committed(Arc::clone(&result)))?;
         let outcome = match ending {
             Some(ending) => ending
@@ -215,10 +215,14 @@ impl Transaction {
 
     /// Rolls back now. Later use is an error.
     pub(crate) async fn rollback(&self) -> Result<(), Error> {
-        match self.end(Verdict::Rollback, Finished::RolledBack)? {
-            Some(ending) => ending.outcome().await,
-            None => Ok(()),
-        }
+        let result = Known::default();
+        let outcome =
+            match self.end(Verdict::Rollback, Finished::RolledBack(Arc::clone(&result)))? {
+                Some(ending) => ending.outcome().await,
+                None => Ok(()),
+            };
+        let _ = result.set(outcome.clone());
+        outcome
     }
 
     fn end(&self, verdict: Verdict, by: Finished) -> Result<Option<Ending>, Error> {
@@ -253,13 +257,12 @@ impl Transaction {
         let shared = Arc::clone(self.pool.shared());
         let reset_timeout = self.pool.options().reset_timeout;
         runtime.spawn(async move {
+            // Without its BEGIN, the statement behind it would run outside of any transaction.
+            let _ = open.opened.begun.clone().await;
             let cancel = shared.connector.cancel(session.client.cancel_token());
             if let Ok(Ok(())) = tokio::time::timeout(shared.connect_timeout, cancel).await {
-                let mut opened = open.opened;
-                // What was cancelled has failed.
-                opened.failed = true;
                 // The place in the pool is free once the server is.
-                Ending::send(opened, Verdict::Rollback, false)
+                Ending::send(open.opened, Verdict::Rollback, false)
                     .settle(reset_timeout)
                     .await;
             }

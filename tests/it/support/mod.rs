@@ -29,7 +29,7 @@ pub(crate) mod service;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bb8_postgres::tokio_postgres::{self, Client, NoTls};
+use tokio_postgres::{self, Client, NoTls};
 
 use local_postgres::LocalPostgres;
 

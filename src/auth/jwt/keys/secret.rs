@@ -29,13 +29,10 @@ pub(super) fn check(secret: &[u8]) -> Result<(), KeyError> {
 
 /// Decodes a secret in either alphabet, padded or not.
 pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, KeyError> {
-    let text = text.trim_ascii();
-    let secret = STANDARD
-        .decode(text)
-        .or_else(|_| URL_SAFE.decode(text))
-        .map_err(|_| KeyError::malformed("the HMAC secret is not base64"))?;
+    let secret =
+        decode(text).ok_or_else(|| KeyError::malformed("the HMAC secret is not base64"))?;
     check_not_a_key_file(&secret)?;
-    if std::str::from_utf8(&secret).is_ok_and(|text| json::object(text).is_ok()) {
+    if std::str::from_utf8(&secret).is_ok_and(is_jwk) {
         return Err(not_a_secret(
             "the HMAC secret is a JWK in base64: decode it and load it with `jwk` or `jwks`",
         ));
@@ -43,14 +40,40 @@ pub(super) fn from_base64(text: &str) -> Result<Vec<u8>, KeyError> {
     Ok(secret)
 }
 
-/// Refuses a public key in one of its own forms.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_ascii();
+    STANDARD
+        .decode(text)
+        .or_else(|_| URL_SAFE.decode(text))
+        .ok()
+}
+
+/// Whether a text is a JWK or JWKS, or was one before it lost its end.
+fn is_jwk(text: &str) -> bool {
+    json::object(text).is_ok() || (text.trim_start().starts_with('{') && text.contains("\"kty\""))
+}
+
+/// Refuses a public key in one of its own forms, and nothing at all.
 pub(super) fn check_not_a_key_file(secret: &[u8]) -> Result<(), KeyError> {
+    if secret.is_empty() {
+        return Err(not_a_secret(
+            "the HMAC secret is empty: is the variable set that it comes from?",
+        ));
+    }
     if pem::is_pem(secret) {
         return Err(not_a_secret("the HMAC secret is a PEM: load it with `pem`"));
     }
     if der::is_public_key(secret) {
         return Err(not_a_secret(
             "the HMAC secret is a public key in DER: load it with `key(Key::from_der(..)?)`",
+        ));
+    }
+    // The form in which some providers show their public key.
+    if std::str::from_utf8(secret)
+        .is_ok_and(|text| decode(text).is_some_and(|decoded| der::is_public_key(&decoded)))
+    {
+        return Err(not_a_secret(
+            "the HMAC secret is a public key in base64: decode it and load it with `key(Key::from_der(..)?)`",
         ));
     }
     Ok(())

@@ -11,9 +11,8 @@ use super::{unreachable_pool, who};
 use crate::support::events::Recorder;
 use crate::support::service::{self, Reply, auth, send};
 
-const ADD_AUTH: &str =
-    "no JwtAuthLayer has seen this request: add it outside of RoleScopeLayer and of the handlers";
-const ADD_SCOPE: &str = "no RoleScopeLayer has seen this request: add it inside of JwtAuthLayer and outside of the handlers";
+const ADD_AUTH: &str = "no JwtAuthLayer has seen this request: add it outside of RoleScopeLayer and of the handlers (with Router::layer the last call is the outermost)";
+const ADD_SCOPE: &str = "no RoleScopeLayer has seen this request: add it inside of JwtAuthLayer and outside of the handlers (with Router::layer the last call is the outermost)";
 
 #[track_caller]
 fn check(reply: &Reply, recorder: &Recorder, cure: &str) {

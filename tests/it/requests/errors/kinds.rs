@@ -329,10 +329,7 @@ async fn an_error_is_cheap_to_clone_and_keeps_its_source() {
     let clone = error.clone();
     assert_eq!(clone.kind(), error.kind());
     let source = std::error::Error::source(&clone).expect("a source");
-    assert!(
-        source.is::<rolescope::tokio_postgres::Error>(),
-        "{source:?}"
-    );
+    assert!(source.is::<tokio_postgres::Error>(), "{source:?}");
     assert_eq!(
         clone.as_db_error().expect("the database's").message(),
         "column \"nothing\" does not exist"

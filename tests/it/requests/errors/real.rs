@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
-use bb8_postgres::tokio_postgres::Client;
 use rolescope::{Error, Isolation, RoleScopedConnection, RoleScopedPool};
+use tokio_postgres::Client;
 
 use super::{app, ask_anybody, check, prepared_database, sqlstate};
 use crate::support::Database;

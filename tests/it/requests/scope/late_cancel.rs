@@ -2,8 +2,8 @@
 
 use axum::Router;
 use axum::routing::post;
-use bb8_postgres::tokio_postgres::Client;
 use rolescope::{Error, RoleScopedConnection};
+use tokio_postgres::Client;
 
 use crate::support::database;
 use crate::support::proxy::{Proxy, within};

@@ -198,6 +198,34 @@ async fn a_handler_that_leaves_its_transaction_or_its_role_is_a_500_and_its_sess
 }
 
 #[tokio::test]
+async fn leaving_the_transaction_is_noticed_behind_a_rollback_and_behind_an_error_too() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let rolled_back = Router::new().route(
+        "/",
+        post(async |db: RoleScopedConnection| {
+            db.batch_execute("COMMIT").await?;
+            assert!(db.rollback().await.is_err());
+            Ok::<_, Error>(StatusCode::OK)
+        }),
+    );
+    let failed = Router::new().route(
+        "/",
+        post(async |db: RoleScopedConnection| {
+            db.batch_execute("ROLLBACK; SET ROLE author").await?;
+            db.query("SELECT 1 / 0", &[]).await.map(|_| StatusCode::OK)
+        }),
+    );
+    for routes in [rolled_back, failed] {
+        let reply = service::post(&service(&pool, routes), "/", ALICE).await;
+        assert_eq!(reply.kind(), ErrorKind::ScopeLeft);
+        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    traces(&pool).await;
+    assert_eq!(pool.status().connections_created, 3);
+}
+
+#[tokio::test]
 async fn a_stray_end_of_the_transaction_falls_to_the_resting_role() {
     let database = database().await;
     let pool = database.pool_of_one().await;

@@ -6,7 +6,9 @@
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use axum::routing::get;
-use rolescope::{Error, RoleScope, RoleScopedConnection, RoleScopedPool, role::RoleName};
+use rolescope::{
+    Error, Isolation, RoleScope, RoleScopedConnection, RoleScopedPool, role::RoleName,
+};
 
 use crate::support::proxy::{Proxy, within};
 use crate::support::service::{Reply, call, service};
@@ -45,6 +47,11 @@ async fn refuses(db: RoleScopedConnection) -> Result<StatusCode, Error> {
     Ok(StatusCode::CONFLICT)
 }
 
+async fn serializable(db: RoleScopedConnection) -> Result<String, Error> {
+    db.isolation(Isolation::Serializable)?;
+    one(db).await
+}
+
 async fn nothing(db: RoleScopedConnection) -> String {
     db.role().to_string()
 }
@@ -72,6 +79,7 @@ impl Counted {
             .route("/together", get(together))
             .route("/fails", get(fails).post(fails))
             .route("/refuses", get(refuses).post(refuses))
+            .route("/serializable", get(serializable))
             .route("/nothing", get(nothing));
         Self {
             app: service(&pool, routes),
@@ -240,7 +248,8 @@ async fn what_a_pool_sets_by_choice_costs_no_round_trip() {
         .await;
     let counted = Counted::over(database, proxy, pool.expect("it is built"));
     let sent = counted.send_again(Method::GET, "/one", TOKEN).await;
-    counted.proxy.flight(&OPENING).await;
+    // One message more in the same flight: the settings, before the switch.
+    counted.proxy.flight(&["Q", "BE", "BE", "BE"]).await;
     assert_eq!(sent.reply().await.ok(), "one!");
     counted.proxy.sees(&END_OF_READ).await;
 }
@@ -251,11 +260,23 @@ async fn a_statement_that_fails_is_followed_by_one_round_trip_that_rolls_back() 
     for method in [Method::GET, Method::POST] {
         let sent = counted.send_again(method, "/fails", TOKEN).await;
         counted.proxy.flight(&OPENING).await;
-        // There is nothing to check in a failed transaction.
-        counted.proxy.flight(&["Q", "Q"]).await;
+        counted.proxy.flight(&END_OF_WRITE).await;
         assert_eq!(sent.reply().await.status, 400);
         counted.proxy.pass();
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_serializable_read_is_awaited() {
+    let counted = Counted::new().await;
+    let sent = counted
+        .send_again(Method::GET, "/serializable", TOKEN)
+        .await;
+    counted.proxy.flight(&OPENING).await;
+    counted.proxy.sees(&END_OF_WRITE).await;
+    sent.is_not_answered();
+    counted.proxy.pass();
+    assert_eq!(sent.reply().await.ok(), "one!");
 }
 
 #[tokio::test]

@@ -2,10 +2,13 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, Request};
-use axum::routing::get;
+use axum::http::{HeaderName, Method, Request};
+use axum::routing::{any, get};
 use rolescope::auth::Header;
-use rolescope::{Error, ErrorKind, Isolation, RoleName, RoleScope, RoleScopedConnection};
+use rolescope::{
+    AccessMode, Error, ErrorKind, Isolation, RoleName, RolePolicy, RoleScope, RoleScopeLayer,
+    RoleScopedConnection,
+};
 
 use crate::support::database;
 use crate::support::service::{self, post, service};
@@ -105,7 +108,7 @@ async fn headers_are_read_by_choice_and_never_the_secret_ones() {
     let database = database().await;
     let pool = database.pool().await;
     let app = reading("request.headers")
-        .layer(rolescope::RoleScopeLayer::new(pool.clone()).request_headers(true))
+        .layer(RoleScopeLayer::new(pool.clone()).request_headers(true))
         .layer(service::auth());
     let request = Request::get("/some/path")
         .header("authorization", format!("Bearer {}", service::token("{}")))
@@ -120,7 +123,7 @@ async fn headers_are_read_by_choice_and_never_the_secret_ones() {
     );
     // What carries the token is secret whatever its name.
     let custom = reading("request.headers")
-        .layer(rolescope::RoleScopeLayer::new(pool.clone()).request_headers(true))
+        .layer(RoleScopeLayer::new(pool.clone()).request_headers(true))
         .layer(service::auth().token_source(Header::new(HeaderName::from_static("x-token"))));
     let request = Request::get("/some/path")
         .header("x-token", service::token("{}"))
@@ -235,4 +238,112 @@ async fn the_login_role_cannot_be_claimed_nor_begun_with() {
         .await
         .expect_err("the login role");
     assert_eq!(error.kind(), ErrorKind::RoleRefused);
+}
+
+#[tokio::test]
+async fn a_setting_that_postgresql_refuses_is_not_blamed_on_the_callers_role() {
+    let database = database().await;
+    let pool = database
+        .pool_builder()
+        // Known to the server only once PL/pgSQL is loaded, and then only with certain values.
+        .app_setting("plpgsql.variable_conflict", "nonsense")
+        .build()
+        .await
+        .expect("the pool is built");
+    let load = Router::new().route(
+        "/",
+        get(async |db: RoleScopedConnection| db.batch_execute("DO $$ BEGIN NULL; END $$").await),
+    );
+    let load = service(&pool, load);
+    let mut reply = service::get(&load, "/", None).await;
+    for _ in 0..2 {
+        reply = service::get(&load, "/", None).await;
+    }
+    assert_eq!(reply.status, 500);
+    assert_eq!(reply.kind(), ErrorKind::Statement);
+    assert!(!reply.body.contains("variable_conflict"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn the_methods_that_read_run_read_only_and_a_layer_can_say_otherwise() {
+    let database = database().await;
+    let pool = database.pool().await;
+    let mode = async |db: RoleScopedConnection| {
+        db.query_one_scalar::<String>("SHOW transaction_read_only", &[])
+            .await
+            .map(|mode| [("x-read-only", mode)])
+    };
+    let routes = || {
+        Router::new()
+            .route("/reports/x", any(mode))
+            .route("/", any(mode))
+    };
+    let by_method = service(&pool, routes());
+    let by_path = routes()
+        .layer(RoleScopeLayer::new(pool.clone()).access_mode(|_, uri| {
+            if uri.path().starts_with("/reports/") {
+                AccessMode::ReadOnly
+            } else {
+                AccessMode::ReadWrite
+            }
+        }))
+        .layer(service::auth());
+    for (app, method, path, read_only) in [
+        (&by_method, Method::GET, "/", "on"),
+        (&by_method, Method::HEAD, "/", "on"),
+        (&by_method, Method::OPTIONS, "/", "on"),
+        (&by_method, Method::POST, "/", "off"),
+        (&by_method, Method::PUT, "/", "off"),
+        (&by_method, Method::PATCH, "/", "off"),
+        (&by_method, Method::DELETE, "/", "off"),
+        (&by_path, Method::POST, "/reports/x", "on"),
+        (&by_path, Method::GET, "/", "off"),
+    ] {
+        let reply = service::call(app, method.clone(), path, None).await;
+        assert_eq!(reply.headers["x-read-only"], read_only, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_closure_decides_the_role_of_verified_claims() {
+    let database = database().await;
+    let pool = database.pool().await;
+    let policy = RolePolicy::from_fn(|claims| {
+        let groups: Vec<String> = claims.get("groups")?.unwrap_or_default();
+        Ok(groups
+            .into_iter()
+            .find_map(|group| group.strip_prefix("db:").map(str::to_owned)))
+    });
+    let app = app()
+        .layer(RoleScopeLayer::new(pool).roles(policy))
+        .layer(service::auth());
+    let claims = r#"{"role":"web_user","groups":["staff","db:author"]}"#;
+    let who = service::get(&app, "/who", Some(claims)).await.ok();
+    assert!(who.starts_with("author authenticator {"), "{who}");
+    let who = service::get(&app, "/who", Some(r#"{"role":"web_user"}"#))
+        .await
+        .ok();
+    assert!(who.starts_with("anon authenticator {"), "{who}");
+    let refused = service::get(&app, "/who", Some(r#"{"groups":"db:author"}"#)).await;
+    assert_eq!(refused.kind(), ErrorKind::RoleRefused);
+}
+
+#[tokio::test]
+async fn cookies_are_read_only_where_that_was_asked_for() {
+    let database = database().await;
+    let pool = database.pool().await;
+    let layer = RoleScopeLayer::new(pool)
+        .request_headers(true)
+        .request_cookies(true);
+    let app = reading("request.headers")
+        .layer(layer)
+        .layer(service::auth());
+    let request = Request::get("/some/path")
+        .header("cookie", "theme=dark")
+        .body(Body::empty())
+        .expect("the request is well formed");
+    assert_eq!(
+        service::send(&app, request).await.ok(),
+        r#"{"cookie":"theme=dark"}"#
+    );
 }

@@ -1,16 +1,16 @@
 //! The one table from errors to what the client is told, and what the operator is told besides.
 
+#[cfg(feature = "postgres")]
+mod sqlstate;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 
-#[cfg(feature = "postgres")]
-use bb8_postgres::tokio_postgres::error::DbError;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+#[cfg(feature = "postgres")]
+use tokio_postgres::error::DbError;
 
 use crate::error::{Error, ErrorKind, chain};
-use crate::role::decide::refusal_reason;
-#[cfg(feature = "postgres")]
-use crate::scope::pg::sqlstate;
 
 /// What the client is told: a row of the one table.
 pub(crate) struct Answer {
@@ -147,11 +147,10 @@ impl Error {
 
     /// Tells the operator of a failure that is not the client's: once for each response.
     pub(crate) fn report(&self, answer: &Answer) {
-        if let (ErrorKind::NoRole | ErrorKind::RoleRefused, Some(source)) =
-            (self.kind(), self.source())
+        if let (ErrorKind::NoRole | ErrorKind::RoleRefused, Some(cause)) =
+            (self.kind(), self.reason())
         {
             // The client is not told which it is. Whoever set the roles up must be able to find out.
-            let cause = refusal_reason(source);
             tracing::warn!(kind = self.kind().as_str(), cause, "{self}");
         }
         if !answer.status.is_server_error() {

@@ -5,17 +5,14 @@
 
 use std::borrow::Cow;
 
-use bb8_postgres::tokio_postgres::{
-    self,
-    error::{DbError, ErrorPosition, SqlState},
-};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
-use crate::answer::{Answer, Body};
+use super::{Answer, Body};
 
 /// What a database error becomes.
-pub(crate) enum Status {
+pub(super) enum Status {
     /// A status of our choice, with PostgreSQL's own words below 500.
     Ours(StatusCode),
     /// A function raised the whole answer, SQLSTATE `PTxyz` or `PGRST`. From 500 on its body is not for the client.
@@ -35,7 +32,7 @@ const RAISED_HEADERS: [&str; 9] = [
     "www-authenticate",
 ];
 
-pub(crate) fn status(error: &DbError, token_sent: bool) -> Status {
+pub(super) fn status(error: &DbError, token_sent: bool) -> Status {
     let code = error.code().code();
     if let Some(digits) = code.strip_prefix("PT") {
         return raised_status(digits, error);
@@ -76,7 +73,7 @@ fn ours(error: &DbError, token_sent: bool) -> StatusCode {
 }
 
 /// The gRPC code for a database error that is answered with `status`.
-pub(crate) fn grpc_code(code: &SqlState, status: StatusCode) -> i32 {
+pub(super) fn grpc_code(code: &SqlState, status: StatusCode) -> i32 {
     match code.code() {
         "23505" => 6,
         "23503" => 9,
@@ -186,26 +183,26 @@ fn error_status(digits: &str) -> Option<StatusCode> {
 }
 
 /// What the log may say of an error: not the messages that can be made of a bound value.
-pub(crate) fn operator_text(error: &DbError) -> Option<&str> {
+pub(super) fn operator_text(error: &DbError) -> Option<&str> {
     // A function's own words.
     if error.routine() == Some("exec_stmt_raise") {
         return None;
     }
     let code = error.code().code();
     let shown = match code.get(..2).unwrap_or_default() {
-        "22" | "23" | "P0" | "PT" | "PG" => false,
+        "08" | "25" | "26" | "28" | "2D" | "34" | "3B" | "40" | "53" | "55" | "57" => true,
         // It quotes the statement where it has a place there. Else it may quote what `to_tsquery($1)`, `$1::regclass`
         // or a function's EXECUTE were given.
         "0A" | "3F" | "42" | "58" => {
             code == "42P17" || matches!(error.position(), Some(ErrorPosition::Original(_)))
         }
-        _ => true,
+        _ => false,
     };
     shown.then(|| error.message())
 }
 
 /// What the operator can do about an error that is the service's own.
-pub(crate) fn cure(code: &SqlState) -> Option<&'static str> {
+pub(super) fn cure(code: &SqlState) -> Option<&'static str> {
     Some(match code.code() {
         "25006" => {
             "the request's transaction is READ ONLY, as for every GET, HEAD and OPTIONS: \
@@ -228,14 +225,4 @@ pub(crate) fn cure(code: &SqlState) -> Option<&'static str> {
         "57014" => "a timeout or a cancel request ended the statement",
         _ => return None,
     })
-}
-
-/// Whether the driver lost the connection, as opposed to being used wrongly.
-pub(crate) fn is_connection_error(error: &tokio_postgres::Error) -> bool {
-    use std::error::Error as _;
-
-    error.is_closed()
-        || error
-            .source()
-            .is_some_and(|source| source.is::<std::io::Error>())
 }
