@@ -8,14 +8,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSqlOwned, ToSql, Type};
 
 use super::pg::mode::{AccessMode, Isolation};
-use super::pg::pool::RoleScopedPool;
 use super::pg::statement::Params;
-use super::pg::switch::RequestSettings;
 use super::pg::transaction::Transaction;
 use super::savepoint::Savepoint;
 use crate::auth::jwt::Claims;
 use crate::error::{Error, ErrorKind};
-use crate::role::{RoleName, RoleScope};
+use crate::role::RoleName;
 
 /// A handler's transaction, which runs as the role that the request may act as.
 ///
@@ -367,7 +365,8 @@ impl RoleScopedConnection {
     /// # Cancel safety
     ///
     /// COMMIT is sent at the first poll and never cancelled. If the future is dropped before it is answered, a 2xx
-    /// response becomes a 500 that says that the outcome is unknown.
+    /// response becomes a 500 that says that the outcome is unknown. It waits for the statements sent before: do not keep
+    /// one of their futures unpolled meanwhile.
     pub async fn commit(&self) -> Result<(), Error> {
         self.transaction.commit().await
     }
@@ -383,35 +382,6 @@ impl RoleScopedConnection {
     /// ROLLBACK is sent at the first poll.
     pub async fn rollback(&self) -> Result<(), Error> {
         self.transaction.rollback().await
-    }
-}
-
-impl RoleScopedPool {
-    /// Makes a connection that runs as `scope`, outside of any HTTP request: for jobs and tests.
-    ///
-    /// It is lazy, as in a handler: the first statement takes a connection and begins the transaction, `READ WRITE`
-    /// unless [`read_only`](RoleScopedConnection::read_only) was said. Nothing is stored without
-    /// [`commit`](RoleScopedConnection::commit); when the last clone is dropped, the transaction is rolled back.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(pool: rolescope::RoleScopedPool) -> Result<(), Box<dyn std::error::Error>> {
-    /// use rolescope::role::{RoleName, RoleScope};
-    ///
-    /// let db = pool.begin(&RoleScope::for_role(RoleName::parse("reporter")?));
-    /// db.execute("REFRESH MATERIALIZED VIEW daily", &[]).await?;
-    /// db.commit().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn begin(&self, scope: &RoleScope) -> RoleScopedConnection {
-        RoleScopedConnection::new(Arc::new(Transaction::new(
-            self.clone(),
-            scope.clone(),
-            RequestSettings::default(),
-            AccessMode::ReadWrite,
-        )))
     }
 }
 

@@ -11,7 +11,7 @@ use pin_project::pin_project;
 use tower::{Layer, Service};
 
 use super::connection::{Refused, RoleScopedConnection};
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::pg::ending::Verdict;
 use super::pg::mode::AccessMode;
 use super::pg::pool::RoleScopedPool;
@@ -245,6 +245,15 @@ impl Drop for OpenScope {
     }
 }
 
+/// A client that is told `grpc-status: 0` in the trailers would believe that it was stored.
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::TransactionAborted,
+        "a gRPC response whose status comes in its trailers cannot be committed by this version, so nothing was stored: \
+         say commit() in the handler",
+    )
+}
+
 /// Is the response of [`RoleScopeService`], behind the end of its transaction.
 ///
 /// Waiting for that end is a boxed future, made only where there is an end to wait for.
@@ -300,8 +309,12 @@ where
                         Finish::Done(result) => (result, response, verdict),
                         Finish::Ending(ending) => {
                             let token_sent = open.0.scope().token_sent();
+                            let tells_later = outcome::tells_later(&response);
                             this.state.set(State::Ending {
-                                outcome: Box::pin(ending.outcome()),
+                                outcome: Box::pin(async move {
+                                    ending.outcome().await?;
+                                    if tells_later { Err(too_late()) } else { Ok(()) }
+                                }),
                                 response: Some(response),
                                 verdict,
                                 token_sent,
@@ -326,7 +339,11 @@ where
             };
             return Poll::Ready(Ok(match result {
                 Err(error)
-                    if verdict == Verdict::Commit || error.kind() == ErrorKind::ScopeLeft =>
+                    if verdict == Verdict::Commit
+                        || matches!(
+                            error.kind(),
+                            ErrorKind::ScopeLeft | ErrorKind::TransactionAborted
+                        ) =>
                 {
                     wire::respond(&error, *this.protocol)
                 }

@@ -44,6 +44,7 @@
 //! | the answer to a session's reset | 1 s | `reset_timeout` |
 
 mod access_mode;
+mod begin;
 mod connection;
 #[cfg(feature = "axum")]
 mod extract;

@@ -29,6 +29,13 @@ impl Outcome {
     }
 }
 
+/// Whether a gRPC response says only in its trailers how it went, after the transaction has ended.
+pub(super) fn tells_later<B>(response: &Response<B>) -> bool {
+    Protocol::of(response.headers()) == Protocol::Grpc
+        && response.status().is_success()
+        && !response.headers().contains_key("grpc-status")
+}
+
 impl ClassifyResponse for Outcome {
     type FailureClass = RollBack;
     type ClassifyEos = Never;

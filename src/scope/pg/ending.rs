@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio_postgres::{Error as PgError, Row, error::SqlState};
 
-use super::connection::{Farewell, Session, drain, is_about_prepared, leaves_doubt};
+use super::connection::{Farewell, Session, drain, leaves_doubt};
 use super::hidden::Hidden;
 use super::lease::Lease;
 use super::mode::AccessMode;
@@ -162,8 +162,8 @@ fn committed(
                      a statement's error was ignored, so nothing was stored",
                     error,
                 ),
-                Some(code) if ends_session(code) || is_about_prepared(code) => error.into(),
-                Some(_) => scope_left(error),
+                Some(code) if *code == SqlState::DIVISION_BY_ZERO => scope_left(error),
+                Some(_) => error.into(),
                 None => lost(error, mode),
             });
         }
@@ -180,16 +180,14 @@ fn rolled_back(check: Result<(), PgError>, end: Result<(), PgError>) -> Result<(
         Ok(()) => {}
         Err(error) => match error.code() {
             Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => {}
-            Some(code) if ends_session(code) || is_about_prepared(code) => {
-                return Err(error.into());
-            }
-            Some(_) => return Err(scope_left(error)),
-            None => return Err(error.into()),
+            Some(code) if *code == SqlState::DIVISION_BY_ZERO => return Err(scope_left(error)),
+            _ => return Err(error.into()),
         },
     }
     Ok(end?)
 }
 
+/// The check divides by zero where marker or role are not what they were.
 fn scope_left(error: PgError) -> Error {
     Error::with_source(
         ErrorKind::ScopeLeft,

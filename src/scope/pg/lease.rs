@@ -121,6 +121,9 @@ impl Leases {
                         "a pooled session is closed, not reused: {}",
                         crate::error::chain(&error)
                     );
+                    if Instant::now() >= deadline {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -129,7 +132,7 @@ impl Leases {
     /// Gets an idle session from bb8 or has it make one.
     async fn connection(&self) -> Result<PooledConnection<'static, Manager>, Error> {
         if let Some(error) = self.shared.failed_within(FAILURE_HOLDS)
-            && self.bb8.state().idle_connections == 0
+            && self.bb8.state().connections == 0
         {
             return Err(error);
         }

@@ -253,13 +253,17 @@ impl Transaction {
                 let Some(open) = state.open_on(&running.current.session) else {
                     return Poll::Ready(Err(finished().into()));
                 };
-                if !running.counted {
+                let first = !running.counted;
+                if first {
                     running.counted = true;
                     open.statements += u32::from(running.message != Message::Execution);
                     open.running += 1;
                     open.batch |= running.message == Message::Batch;
                 }
-                return future.as_mut().poll(cx).map(Ok);
+                let poll = future.as_mut().poll(cx);
+                // No answer is there before the message is sent: it was not.
+                running.unsent |= first && poll.is_ready();
+                return poll.map(Ok);
             }
             future.as_mut().poll(cx).map(Ok)
         })
@@ -278,7 +282,7 @@ impl Transaction {
             (Ok(()), Ok(value)) => return Ok(value),
             (Err(failure), _) => Failure::from(failure),
             (Ok(()), Err(error)) => {
-                if error.code().is_none_or(is_about_prepared) {
+                if !running.unsent && error.code().is_none_or(is_about_prepared) {
                     running.current.session.doubt();
                 }
                 Failure::from(Error::from(error))
@@ -319,6 +323,7 @@ struct Running<'a> {
     current: &'a Current,
     message: Message,
     counted: bool,
+    unsent: bool,
     answered: bool,
 }
 
@@ -329,6 +334,7 @@ impl<'a> Running<'a> {
             current,
             message,
             counted: false,
+            unsent: false,
             answered: false,
         }
     }

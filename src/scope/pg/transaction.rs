@@ -247,18 +247,19 @@ impl Transaction {
     fn abort(&self, open: Open) {
         let session = Arc::clone(&open.opened.lease);
         session.doubt();
-        // A session that does not even answer `BEGIN` is closed at once, so that it holds no place in the pool.
-        if matches!(open.opened.begun.peek(), Some(Err(failure)) if failure.is_silence()) {
-            return;
-        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         let shared = Arc::clone(self.pool.shared());
         let reset_timeout = self.pool.options().reset_timeout;
         runtime.spawn(async move {
-            // Without its BEGIN, the statement behind it would run outside of any transaction.
-            let _ = open.opened.begun.clone().await;
+            // A request that hits BEGIN would leave the statement behind it outside of any transaction. Where not even
+            // BEGIN is answered, nothing else will be.
+            if let Err(failure) = open.opened.begun.clone().await
+                && failure.is_silence()
+            {
+                return;
+            }
             let cancel = shared.connector.cancel(session.client.cancel_token());
             if let Ok(Ok(())) = tokio::time::timeout(shared.connect_timeout, cancel).await {
                 // The place in the pool is free once the server is.

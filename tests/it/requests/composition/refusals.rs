@@ -226,3 +226,44 @@ async fn a_refused_role_is_7_to_a_grpc_client() {
     assert_eq!(reply.status, 200);
     assert_eq!(reply.headers["grpc-status"], "7", "{reply:?}");
 }
+
+#[tokio::test]
+async fn a_grpc_success_in_trailers_is_not_passed_on_over_a_rollback() {
+    let database = database().await;
+    database
+        .execute("CREATE TABLE t (x int); GRANT SELECT, INSERT ON t TO anon")
+        .await;
+    let pool = database.pool().await;
+    let grpc_type = [("content-type", "application/grpc")];
+    let routes = Router::new()
+        .route(
+            "/who",
+            any(async move |db: rolescope::RoleScopedConnection| {
+                let _ = db.execute("INSERT INTO t VALUES (1)", &[]).await;
+                (grpc_type, "")
+            }),
+        )
+        .route(
+            "/commits",
+            any(async move |db: rolescope::RoleScopedConnection| {
+                let _ = db.execute("INSERT INTO t VALUES (2)", &[]).await;
+                db.commit().await.map(|()| (grpc_type, ""))
+            }),
+        );
+    let app = service(&pool, routes);
+    let reply = send(&app, grpc("application/grpc", &[])).await;
+    assert_eq!(reply.headers["grpc-status"], "13", "{reply:?}");
+    let committed = Request::post("/commits")
+        .header("content-type", "application/grpc")
+        .body(Body::empty())
+        .expect("the request is well formed");
+    let reply = send(&app, committed).await;
+    assert!(!reply.headers.contains_key("grpc-status"), "{reply:?}");
+    let rows: Vec<i32> = database
+        .admin()
+        .await
+        .query_scalar("SELECT x FROM t", &[])
+        .await
+        .expect("it can be read");
+    assert_eq!(rows, [2]);
+}

@@ -388,3 +388,20 @@ async fn a_statement_that_was_only_prepared_by_the_end_is_not_executed_after_it(
         "a session with a statement that nobody can close is closed"
     );
 }
+
+#[tokio::test]
+async fn of_two_commits_at_once_one_commits_and_the_other_is_told_so() {
+    let database = notes().await;
+    let pool = database.pool_of_one().await;
+    let reply = post_to(&pool, async |db: RoleScopedConnection| {
+        add(&db, "once more").await?;
+        let other = db.clone();
+        let (one, two) = tokio::join!(db.commit(), other.commit());
+        one?;
+        assert_eq!(two.expect_err("too late").kind(), ErrorKind::Finished);
+        Ok::<_, Error>(StatusCode::OK)
+    })
+    .await;
+    reply.ok();
+    assert_eq!(stored(&database).await, ["once more"]);
+}

@@ -1,9 +1,11 @@
 //! The database side: from the first statement to the reset.
 
+mod abandoned;
 mod cancel;
 mod ending;
 mod late_cancel;
 mod lost_connections;
+mod odd_requests;
 mod pool;
 mod release;
 mod resting;
@@ -11,4 +13,5 @@ mod role_settings;
 mod round_trips;
 mod setup;
 mod statements;
+mod storm;
 mod switch;

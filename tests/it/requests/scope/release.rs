@@ -1,11 +1,14 @@
 //! What the next request on the same session sees of the last one: nothing.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use rolescope::{Error, ErrorKind, RoleName, RoleScope, RoleScopedConnection, RoleScopedPool};
 
 use crate::support::database;
+use crate::support::proxy::{Proxy, within};
 use crate::support::service::{self, service};
 
 const ALICE: Option<&str> = Some(r#"{"role":"web_user","sub":"alice"}"#);
@@ -315,4 +318,29 @@ async fn a_session_whose_reset_never_came_behind_a_refused_commit_is_closed() {
     let app = service(&pool, Router::new().route("/", get(leave)));
     service::get(&app, "/", ALICE).await.ok();
     assert_eq!(traces(&pool).await, clean);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_unanswered_reset_gives_up_at_the_deadline() {
+    let database = database().await;
+    let proxy = Proxy::start(&database);
+    let pool = proxy
+        .pool_builder()
+        .max_size(3)
+        .acquire_timeout(Duration::from_millis(100))
+        .reset_timeout(Duration::from_millis(150));
+    let pool = within(pool.build()).await.expect("it is built");
+    let all: Vec<_> = (0..3).map(|_| pool.begin(&scope("web_user"))).collect();
+    for db in &all {
+        within(db.query("SELECT 1", &[])).await.expect("it runs");
+    }
+    proxy.hold();
+    drop(all);
+    let db = pool.begin(&scope("web_user"));
+    let error = within(db.query("SELECT 1", &[])).await;
+    assert_eq!(
+        error.expect_err("nothing is answered").kind(),
+        ErrorKind::Unavailable
+    );
+    assert_eq!(pool.status().connections_discarded, 1);
 }

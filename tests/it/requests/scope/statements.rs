@@ -1,9 +1,13 @@
 //! The statement cache: each role its own, bounded, and never wrong for long.
 
-use rolescope::tokio_postgres::types::Type;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use rolescope::tokio_postgres::types::{IsNull, ToSql, Type};
 use rolescope::{Error, RoleName, RoleScope};
 
 use crate::support::database;
+use crate::support::proxy::{Proxy, within};
 
 fn scope(role: &str) -> RoleScope {
     RoleScope::for_role(RoleName::parse(role).expect("a good name"))
@@ -274,4 +278,84 @@ async fn a_later_statement_that_no_longer_fits_fails_once_and_not_for_ever() {
     assert_eq!(code(&error), "0A000");
     assert_eq!(columns().await.expect("it runs"), 2);
     assert_eq!(pool.status().connections_created, 1);
+}
+
+#[tokio::test]
+async fn a_typed_statement_asks_for_no_types_after_the_end() {
+    let database = database().await;
+    database.execute("CREATE TYPE mood AS ENUM ('good')").await;
+    let proxy = Proxy::start(&database);
+    let pool = within(proxy.pool_builder().build())
+        .await
+        .expect("it is built");
+    let db = pool.begin(&scope("web_user"));
+    within(db.query("SELECT 1", &[])).await.expect("it runs");
+    proxy.hold();
+    let late = db.clone();
+    let late = tokio::spawn(async move { late.query_typed("SELECT 'good'::mood", &[]).await });
+    proxy.sees(&["PBDE"]).await;
+    let commit = tokio::spawn(async move { db.commit().await });
+    proxy.sees(&["BE", "Q", "Q"]).await;
+    let sent = proxy.requests().len();
+    proxy.pass();
+    within(commit).await.expect("no panic").expect("it commits");
+    let error = within(late).await.expect("no panic").expect_err("too late");
+    assert_eq!(error.kind(), rolescope::ErrorKind::Finished);
+    proxy.rests().await;
+    // The session may serve somebody else by now.
+    let asked: Vec<_> = proxy.requests().split_off(sent);
+    assert!(
+        asked.iter().all(|request| !request.sql.contains("pg_type")),
+        "{asked:?}"
+    );
+}
+
+/// Writes half of its value.
+#[derive(Debug)]
+struct Panics;
+
+impl ToSql for Panics {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(b"half");
+        panic!("on purpose")
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    rolescope::tokio_postgres::types::to_sql_checked!();
+}
+
+#[tokio::test]
+async fn a_parameter_that_panics_is_sent_to_nobody() {
+    let database = database().await;
+    database
+        .execute("CREATE TABLE t (x text); GRANT SELECT, INSERT ON t TO web_user")
+        .await;
+    let pool = database.pool_of_one().await;
+    for goes_on in [false, true] {
+        let db = pool.begin(&scope("web_user"));
+        db.execute("INSERT INTO t VALUES ('x')", &[])
+            .await
+            .expect("it runs");
+        let panics = db.query("SELECT $1::text", &[&Panics]);
+        let caught = AssertUnwindSafe(panics).catch_unwind().await;
+        assert!(caught.is_err());
+        if goes_on {
+            // What is left of the message stands before the next one.
+            assert!(db.query("SELECT 1", &[]).await.is_err());
+            assert!(db.commit().await.is_err());
+        }
+        drop(db);
+        let db = pool.begin(&scope("web_user"));
+        let rows: i64 = within(db.query_one_scalar("SELECT count(*) FROM t", &[]))
+            .await
+            .expect("the pool serves on");
+        assert_eq!(rows, 0);
+    }
 }
