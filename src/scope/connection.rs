@@ -10,6 +10,7 @@ use tokio_postgres::types::{FromSqlOwned, ToSql, Type};
 use super::pg::mode::{AccessMode, Isolation};
 use super::pg::statement::Params;
 use super::pg::transaction::Transaction;
+use super::rows::{at_most_one, one, scalar};
 use super::savepoint::Savepoint;
 use crate::auth::jwt::Claims;
 use crate::error::{Error, ErrorKind};
@@ -391,31 +392,4 @@ impl fmt::Debug for RoleScopedConnection {
             .field("role", self.role())
             .finish_non_exhaustive()
     }
-}
-
-fn one(rows: Vec<Row>) -> Result<Row, Error> {
-    at_most_one(rows)?
-        .ok_or_else(|| wrong_shape("a statement returned no row where one was expected"))
-}
-
-fn at_most_one(mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
-    if rows.len() > 1 {
-        return Err(wrong_shape(
-            "a statement returned several rows where one was expected",
-        ));
-    }
-    Ok(rows.pop())
-}
-
-fn scalar<T: FromSqlOwned>(row: &Row) -> Result<T, Error> {
-    if row.len() != 1 {
-        return Err(wrong_shape(
-            "a statement returned a number of columns other than one where a scalar was expected",
-        ));
-    }
-    Ok(row.try_get(0)?)
-}
-
-fn wrong_shape(message: &'static str) -> Error {
-    Error::new(ErrorKind::Statement, message)
 }

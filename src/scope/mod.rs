@@ -51,6 +51,7 @@ mod extract;
 mod layer;
 mod outcome;
 pub(crate) mod pg;
+mod rows;
 mod savepoint;
 
 pub use access_mode::WithAccessMode;

@@ -5,6 +5,7 @@ pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod ending;
 mod error;
+mod gate;
 pub(crate) mod hidden;
 pub(crate) mod lease;
 pub(crate) mod manager;

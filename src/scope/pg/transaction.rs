@@ -6,7 +6,7 @@
 //!
 //! Each step from one to the next happens under the lock and without waiting, so that no future can be dropped between
 //! "sent" and "known to be sent". `opening.rs` sends the first flight,
-//! `statement.rs` what follows, `ending.rs` the last.
+//! `statement.rs` what follows, through the gate of `gate.rs`, and `ending.rs` the last.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 

@@ -251,7 +251,7 @@ async fn a_database_that_cannot_serve_now_is_503() {
     let pool = database
         .pool_builder()
         .max_size(1)
-        .acquire_timeout(Duration::from_millis(50))
+        .acquire_timeout(Duration::from_millis(500))
         .build()
         .await
         .expect("the pool is built");

@@ -178,7 +178,7 @@ async fn a_handler_that_idles_in_its_transaction_loses_it() {
     let database = prepared_database().await;
     let pool = database
         .pool_builder()
-        .idle_in_transaction_timeout(Duration::from_millis(50))
+        .idle_in_transaction_timeout(Duration::from_millis(500))
         .build()
         .await
         .expect("the pool is built");

@@ -28,7 +28,7 @@ async fn nothing_is_cancelled_before_begin_is_answered() {
     let proxy = Proxy::start(&database);
     let builder = proxy
         .pool_builder()
-        .begin_timeout(Duration::from_millis(100));
+        .begin_timeout(Duration::from_millis(500));
     let pool = within(builder.build()).await.expect("it is built");
     proxy.hold();
     let sent = proxy.sees(&["Q", "BE", "PBDE"]);

@@ -9,7 +9,7 @@ use crate::support::proxy::{Cut, Proxy, within};
 use crate::support::service::{self, Reply, service};
 use crate::support::{Database, database};
 
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_millis(500);
 const TABLE: &str = "CREATE TABLE t (x text); GRANT SELECT, INSERT ON t TO web_user";
 const TOKEN: Option<&str> = Some(r#"{"role":"web_user"}"#);
 

@@ -16,7 +16,7 @@ use crate::support::proxy::{Proxy, within};
 use crate::support::service::{self, Reply, service};
 use crate::support::{Database, database};
 
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_millis(500);
 /// Longer than the tests' patience, so that a test which waits for it fails.
 const LONG: Duration = Duration::from_secs(600);
 

@@ -327,8 +327,8 @@ async fn whoever_waits_for_an_unanswered_reset_gives_up_at_the_deadline() {
     let pool = proxy
         .pool_builder()
         .max_size(3)
-        .acquire_timeout(Duration::from_millis(100))
-        .reset_timeout(Duration::from_millis(150));
+        .acquire_timeout(Duration::from_millis(500))
+        .reset_timeout(Duration::from_millis(800));
     let pool = within(pool.build()).await.expect("it is built");
     let all: Vec<_> = (0..3).map(|_| pool.begin(&scope("web_user"))).collect();
     for db in &all {
