@@ -54,7 +54,8 @@
 //!
 //! 1. `TraceLayer`, so that it sees every answer. A response that this crate makes carries its [`Error`] in the
 //!    extensions: `response.extensions().get::<Error>()` tells `on_response` what happened, and its source why.
-//! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits: a request whose future they drop is rolled back.
+//! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits: a request whose future they drop is rolled back, unless
+//!    its COMMIT was sent already.
 //! 3. `CorsLayer`: a preflight request carries no token, and is answered before anybody asks for one.
 //! 4. [`JwtAuthLayer`].
 //! 5. `RoleScopeLayer`.

@@ -47,6 +47,7 @@ mod access_mode;
 mod begin;
 mod connection;
 #[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
 mod layer;
 mod outcome;

@@ -90,7 +90,7 @@ pub(crate) const ROLLBACK_AND_RESET: &str = "\
 /// Who the session is while no transaction runs, and who it logged in as.
 pub(crate) const WHO: &str = "SELECT current_user::pg_catalog.text, session_user::pg_catalog.text";
 
-/// Which of the words that end other sessions' prepared statements a text begins with, or `COPY`.
+/// Which of the words that a text can begin with matters: one about the session's prepared statements, or `COPY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstWord {
     /// PREPARE, DEALLOCATE, DISCARD: the statement cache can no longer be trusted.

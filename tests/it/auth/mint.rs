@@ -11,7 +11,8 @@ use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rolescope::JwtVerifier;
 
-const SECRET: &str = "a test secret of thirty-two bytes";
+/// What tokens are signed with.
+pub(crate) const SECRET: &str = "a test secret of thirty-two bytes";
 
 pub(crate) fn verifier() -> JwtVerifier {
     let builder = JwtVerifier::builder().hs256(SECRET).unwrap();
@@ -35,6 +36,7 @@ fn with_expiry(claims: &str, expiry: SystemTime) -> String {
     sign(&format!(r#"{{"aud":"todos","exp":{seconds}{claims}}}"#))
 }
 
+/// Signs a payload as it is.
 pub(crate) fn sign(payload: &str) -> String {
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let signed = format!(

@@ -5,4 +5,5 @@
 #[cfg(feature = "axum")]
 mod extract;
 mod layer;
-mod mint;
+pub(crate) mod mint;
+mod postgrest;

@@ -4,15 +4,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use rolescope::scope::RoleScopedPoolBuilder;
 use rolescope::{JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedPool};
 use tower::ServiceExt;
 
 use super::Database;
-
-/// Signs what [`auth`] accepts.
-pub(crate) const SECRET: &str = "a secret for tests, of 32 bytes or more";
+pub(crate) use crate::auth::mint::{SECRET, sign};
 
 /// Makes a token that holds for the life of a test.
 pub(crate) fn token(claims: &str) -> String {
@@ -23,26 +20,6 @@ pub(crate) fn token(claims: &str) -> String {
         ","
     };
     sign(&format!(r#"{{"exp":4102444800{comma}{claims}"#))
-}
-
-/// Signs a payload as it is.
-pub(crate) fn sign(payload: &str) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-
-    #[cfg(feature = "aws-lc-rs")]
-    let provider = &jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-    #[cfg(not(feature = "aws-lc-rs"))]
-    let provider = &jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
-    let message = format!(
-        "{}.{}",
-        BASE64.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
-        BASE64.encode(payload)
-    );
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let signer = (provider.signer_factory)(&Algorithm::HS256, &key).expect("the key fits");
-    let signature = signer.try_sign(message.as_bytes()).expect("signing works");
-    format!("{message}.{}", BASE64.encode(signature))
 }
 
 /// The layer that accepts [`token`]s.
