@@ -94,7 +94,7 @@ impl RolePolicy {
     ///
     /// `Ok(None)` says that the token names no role. An error refuses the token; its text reaches the operator as the
     /// source of the [`Error`], never the client. The role is checked like one from a claim. The function runs for
-    /// every request that opens a transaction, so it should not block.
+    /// every request with a token, so it should not block.
     ///
     /// # Examples
     ///
