@@ -1,0 +1,68 @@
+//! What a verifier accepts and refuses, token by token.
+
+mod claims;
+mod forgeries;
+mod postgrest;
+mod vectors;
+
+use std::time::{Duration, SystemTime};
+
+use super::testing::{NOW, SECRET, base64, hs256, key_pair, now, sign, sign_text, with_header};
+use super::verifier::MAX_TRIED;
+use super::*;
+
+const SEED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoiamRvZTEyMyJ9.X_ZeWSS9qsKDCDczv8C-GE2fccrPQjOh_ALMZJa5jsU";
+
+const ALL: [Algorithm; 12] = [
+    Algorithm::HS256,
+    Algorithm::HS384,
+    Algorithm::HS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+type Checked = Result<(), TokenError>;
+
+fn builder() -> JwtVerifierBuilder<HasKey> {
+    JwtVerifier::builder().hs256(SECRET).unwrap()
+}
+
+fn without_exp() -> JwtVerifier {
+    builder().dangerous().accept_missing_exp().build().unwrap()
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[track_caller]
+fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), TokenError> {
+    verifier.verify_at(token, now()).map(drop)
+}
+
+fn public_key(algorithm: Algorithm) -> Key {
+    match (algorithm, key_pair(algorithm).1) {
+        (_, Some(pem)) => Key::from_pem(pem).unwrap(),
+        (Algorithm::HS384, _) => Key::hs384(SECRET).unwrap(),
+        (Algorithm::HS512, _) => Key::hs512(SECRET).unwrap(),
+        _ => Key::hs256(SECRET).unwrap(),
+    }
+}
+
+fn signed_with(algorithm: Algorithm) -> String {
+    let header = format!(r#"{{"alg":"{algorithm}"}}"#);
+    let payload = format!(r#"{{"exp":{NOW}}}"#);
+    sign(
+        algorithm,
+        &key_pair(algorithm).0,
+        header.as_bytes(),
+        payload.as_bytes(),
+    )
+}
