@@ -216,6 +216,8 @@ async fn a_connection_attempt_that_hangs_is_a_503_after_its_deadline() {
         "{}",
         causes(&reply)
     );
+    // A failed attempt speaks for a second: nobody waits for another one so soon.
+    unavailable(&ask(&pool).await, ErrorKind::Unavailable);
     assert_eq!(proxy.connections(), 1);
 
     proxy.pass();

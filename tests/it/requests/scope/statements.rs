@@ -240,6 +240,22 @@ async fn a_wrong_number_of_rows_or_columns_is_an_error_and_harms_nothing() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_does_not_fit_is_not_sent_and_harms_nothing() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let db = pool.begin(&scope("web_user"));
+    for params in [&[&"text" as &(dyn ToSql + Sync)][..], &[], &[&1, &2]] {
+        let error = db.query("SELECT $1::int", params).await;
+        let error = error.expect_err("it does not fit");
+        assert_eq!(error.kind(), rolescope::ErrorKind::Statement);
+    }
+    db.commit().await.expect("nothing failed in the database");
+    let db = pool.begin(&scope("web_user"));
+    db.query("SELECT 1", &[]).await.expect("it runs");
+    assert_eq!(pool.status().connections_created, 1);
+}
+
+#[tokio::test]
 async fn copy_is_refused_before_it_is_sent() {
     let database = database().await;
     let pool = database.pool_of_one().await;
