@@ -184,21 +184,21 @@ fn error_status(digits: &str) -> Option<StatusCode> {
 
 /// What the log may say of an error: not the messages that can be made of a bound value.
 pub(super) fn operator_text(error: &DbError) -> Option<&str> {
-    // A function's own words.
-    if error.routine() == Some("exec_stmt_raise") {
-        return None;
-    }
-    let code = error.code().code();
-    let shown = match code.get(..2).unwrap_or_default() {
+    let placed = matches!(error.position(), Some(ErrorPosition::Original(_)));
+    may_be_logged(error.code().code(), placed, error.where_().is_some()).then(|| error.message())
+}
+
+/// Whether the message of an error is PostgreSQL's own, as far as its code tells, its place in the statement's text
+/// (`placed`), and whether it came up `within` something else: a function can raise every code, with words of its own.
+fn may_be_logged(code: &str, placed: bool, within: bool) -> bool {
+    match code.get(..2).unwrap_or_default() {
+        _ if within => false,
         "08" | "25" | "26" | "28" | "2D" | "34" | "3B" | "40" | "53" | "55" | "57" => true,
         // It quotes the statement where it has a place there. Else it may quote what `to_tsquery($1)`, `$1::regclass`
         // or a function's EXECUTE were given.
-        "0A" | "3F" | "42" | "58" => {
-            code == "42P17" || matches!(error.position(), Some(ErrorPosition::Original(_)))
-        }
+        "0A" | "3F" | "42" | "58" => placed || code == "42P17",
         _ => false,
-    };
-    shown.then(|| error.message())
+    }
 }
 
 /// What the operator can do about an error that is the service's own.
@@ -225,4 +225,30 @@ pub(super) fn cure(code: &SqlState) -> Option<&'static str> {
         "57014" => "a timeout or a cancel request ended the statement",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_postgresqls_own_words_are_logged() {
+        for code in [
+            "08006", "25006", "26000", "40001", "40P01", "53300", "55P03", "57014",
+        ] {
+            assert!(may_be_logged(code, false, false), "{code}");
+            assert!(!may_be_logged(code, false, true), "{code} by a function");
+        }
+        for code in ["0A000", "3F000", "42601", "42P01", "58P01"] {
+            assert!(may_be_logged(code, true, false), "{code} in the statement");
+            assert!(!may_be_logged(code, false, false), "{code} in a value");
+            assert!(!may_be_logged(code, true, true), "{code} by a function");
+        }
+        for code in [
+            "", "22P02", "23505", "38000", "39004", "54000", "F0000", "HV000", "P0001", "P0004",
+            "PT500", "PGRST", "XX000",
+        ] {
+            assert!(!may_be_logged(code, true, false), "{code}");
+        }
+    }
 }

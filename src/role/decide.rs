@@ -628,4 +628,20 @@ mod tests {
         let policy = RolePolicy::from_fn(|_| Ok(None));
         assert!(format!("{policy:?}").starts_with("RolePolicy { claim: a function,"));
     }
+
+    #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+    #[test]
+    fn a_verified_token_runs_as_its_role_with_its_claims_as_signed() {
+        let json = r#"{"role":"web_user", "n":18446744073709551617}"#;
+        let access = Access::verified(crate::auth::jwt::testing::claims(json));
+        let scope = RolePolicy::new().decide(&access, None, Some("authenticator"));
+        let scope = scope.expect("the role is accepted");
+        assert_eq!(scope.role().as_str(), "web_user");
+        assert_eq!(scope.claims_json(), json);
+        assert!(scope.claims().is_some() && scope.token_sent());
+
+        let asked = RolePolicy::from_fn(|claims| Ok(claims.raw("n").map(|n| format!("n_{n}"))));
+        let scope = asked.decide(&access, None, None).expect("it is accepted");
+        assert_eq!(scope.role().as_str(), "n_18446744073709551617");
+    }
 }

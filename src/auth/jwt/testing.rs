@@ -20,7 +20,6 @@ pub(crate) fn now() -> SystemTime {
 }
 
 /// Returns the claims that `json` says, for the tests of what is done with claims.
-#[allow(dead_code, reason = "the other slices' tests use it")]
 pub(crate) fn claims(json: &str) -> Claims {
     let verifier = JwtVerifier::builder()
         .hs256(SECRET)

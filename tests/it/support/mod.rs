@@ -100,7 +100,10 @@ impl Database {
     }
 
     /// Returns the name of the database.
-    #[cfg(feature = "axum")]
+    #[cfg(all(
+        feature = "axum",
+        any(feature = "aws-lc-rs", feature = "rust-crypto")
+    ))]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -98,17 +98,9 @@ impl Reply {
 
 /// Sends a request, with a token where there are claims.
 pub(crate) async fn call(app: &Router, method: Method, uri: &str, claims: Option<&str>) -> Reply {
-    let mut request = Request::builder().method(method).uri(uri);
-    if let Some(claims) = claims {
-        request = request.header("authorization", format!("Bearer {}", token(claims)));
-    }
-    send(
-        app,
-        request
-            .body(Body::empty())
-            .expect("the request is well formed"),
-    )
-    .await
+    let bearer = claims.map(|claims| format!("Bearer {}", token(claims)));
+    let authorization = bearer.as_deref();
+    send(app, request(method, uri, authorization.as_slice())).await
 }
 
 /// Sends a GET request, with a token where there are claims.
@@ -136,4 +128,15 @@ pub(crate) async fn send(app: &Router, request: Request<Body>) -> Reply {
         error: parts.extensions.get().cloned(),
         body: String::from_utf8_lossy(&body).into_owned(),
     }
+}
+
+/// Makes a request without a body, with as many `Authorization` headers as there are values.
+pub(crate) fn request(method: Method, uri: &str, authorization: &[&str]) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(uri);
+    for value in authorization {
+        request = request.header("authorization", *value);
+    }
+    request
+        .body(Body::empty())
+        .expect("the request is well formed")
 }

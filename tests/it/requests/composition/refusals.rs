@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Method, Request};
 use axum::routing::any;
 use rolescope::{ErrorKind, RoleScopedPool};
 
@@ -146,14 +146,11 @@ async fn a_nul_is_refused_with_the_token() {
     }
 }
 
-fn grpc(content_type: &str, authorization: &[&str]) -> Request<Body> {
-    let mut request = Request::post("/who").header("content-type", content_type);
-    for value in authorization {
-        request = request.header("authorization", *value);
-    }
+fn grpc(content_type: &'static str, authorization: &[&str]) -> Request<Body> {
+    let mut request = service::request(Method::POST, "/who", authorization);
+    let content_type = HeaderValue::from_static(content_type);
+    request.headers_mut().insert("content-type", content_type);
     request
-        .body(Body::empty())
-        .expect("the request is well formed")
 }
 
 #[tokio::test]

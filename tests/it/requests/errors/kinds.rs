@@ -18,13 +18,7 @@ async fn statement(db: RoleScopedConnection) -> Result<(), Error> {
 }
 
 fn request(authorization: &[&str]) -> Request<Body> {
-    let mut request = Request::get("/");
-    for value in authorization {
-        request = request.header("authorization", *value);
-    }
-    request
-        .body(Body::empty())
-        .expect("the request is well formed")
+    service::request(Method::GET, "/", authorization)
 }
 
 #[tokio::test]
