@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 
+mod as_a_service;
 #[cfg(feature = "axum")]
 mod extract;
 mod layer;

@@ -100,10 +100,7 @@ impl Database {
     }
 
     /// Returns the name of the database.
-    #[cfg(all(
-        feature = "axum",
-        any(feature = "aws-lc-rs", feature = "rust-crypto")
-    ))]
+    #[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

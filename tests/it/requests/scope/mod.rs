@@ -1,6 +1,7 @@
 //! The database side: from the first statement to the reset.
 
 mod abandoned;
+mod as_a_service;
 mod cancel;
 mod ending;
 mod late_cancel;
