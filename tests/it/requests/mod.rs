@@ -4,5 +4,6 @@ mod composition;
 mod errors;
 mod logs;
 mod over_http;
-mod scope;
+pub(crate) mod scope;
 mod seeds;
+mod streams;
