@@ -19,4 +19,11 @@ pub(crate) mod setup_error;
 pub(crate) mod statement;
 pub(crate) mod statements;
 pub(crate) mod switch;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "without_tls.rs"]
+mod tls;
 pub(crate) mod transaction;
+mod url;
