@@ -6,3 +6,7 @@ mod logs;
 mod over_http;
 mod scope;
 mod seeds;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+mod without_tls;

@@ -1,0 +1,10 @@
+//! TLS to a real PostgreSQL: who is spoken to, who is not, and what is said then.
+
+mod certificates;
+mod client_certificates;
+mod default_roots;
+mod impostor;
+mod modes;
+mod server;
+mod setup_errors;
+mod wire;
