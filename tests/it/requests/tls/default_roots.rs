@@ -1,38 +1,10 @@
 //! Who may vouch for the server where the URL does not say: it depends on the home directory and the system.
 
 use std::path::Path;
-use std::process::Command;
 
-use super::server::{Files, HOST, Server, Url, authorities};
+use super::own_process::in_a_process_of_its_own;
+use super::server::{Files, authorities};
 use crate::support::files::TemporaryDirectory;
-
-/// In the environment, it has a test act on the server there. A home belongs to the whole process.
-const PORT_OF_CHILD: &str = "ROLESCOPE_TEST_DEFAULT_ROOTS_OF_PORT";
-
-/// Runs a test of this file as a process with a home and root certificates of its own, and says whether this is that.
-async fn in_a_process_of_its_own(test: &str, home: &Path, system: &Path) -> Option<Url> {
-    if let Ok(port) = std::env::var(PORT_OF_CHILD) {
-        let port = port.parse().expect("it is a number");
-        return Some(Url::to_port(port, "either").with("host", HOST));
-    }
-    let server = Server::with_tls().await;
-    let child = Command::new(std::env::current_exe().expect("this program is somewhere"))
-        .args(["--exact", &format!("requests::tls::default_roots::{test}")])
-        .args(["--nocapture", "--test-threads=1"])
-        .env(PORT_OF_CHILD, server.port().to_string())
-        .env("HOME", home)
-        .env("SSL_CERT_FILE", system)
-        .env_remove("SSL_CERT_DIR")
-        .output()
-        .expect("this program can be run");
-    let lines = [child.stdout, child.stderr].concat();
-    let lines = String::from_utf8_lossy(&lines);
-    assert!(
-        child.status.success() && lines.contains("1 passed"),
-        "{lines}"
-    );
-    None
-}
 
 fn home(files: &[(&str, &str)]) -> TemporaryDirectory {
     let home = TemporaryDirectory::new("home");
@@ -48,7 +20,7 @@ fn home(files: &[(&str, &str)]) -> TemporaryDirectory {
 async fn without_a_root_file_the_systems_roots_count_for_verify_full_alone() {
     let files = Files::new();
     let (home, system) = (home(&[]), files.ours());
-    let test = "without_a_root_file_the_systems_roots_count_for_verify_full_alone";
+    let test = "default_roots::without_a_root_file_the_systems_roots_count_for_verify_full_alone";
     let Some(url) = in_a_process_of_its_own(test, home.path(), &system).await else {
         return;
     };
@@ -86,7 +58,7 @@ async fn without_a_root_file_the_systems_roots_count_for_verify_full_alone() {
 async fn without_any_roots_there_is_no_verify_full() {
     let files = Files::new();
     let (home, system) = (home(&[]), files.write("no_roots.pem", ""));
-    let test = "without_any_roots_there_is_no_verify_full";
+    let test = "default_roots::without_any_roots_there_is_no_verify_full";
     let Some(url) = in_a_process_of_its_own(test, home.path(), &system).await else {
         return;
     };
@@ -108,7 +80,7 @@ async fn without_any_roots_there_is_no_verify_full() {
 async fn a_root_file_in_the_home_counts_before_the_systems_roots() {
     let files = Files::new();
     let home = home(&[("root.crt", &authorities().others.certificate)]);
-    let test = "a_root_file_in_the_home_counts_before_the_systems_roots";
+    let test = "default_roots::a_root_file_in_the_home_counts_before_the_systems_roots";
     let system = files.ours();
     let Some(url) = in_a_process_of_its_own(test, home.path(), &system).await else {
         return;
@@ -132,7 +104,7 @@ async fn a_list_of_revoked_certificates_in_the_home_is_not_passed_over() {
     let files = Files::new();
     let ours = &*authorities().ours.certificate;
     let home = home(&[("root.crt", ours), ("root.crl", "")]);
-    let test = "a_list_of_revoked_certificates_in_the_home_is_not_passed_over";
+    let test = "default_roots::a_list_of_revoked_certificates_in_the_home_is_not_passed_over";
     let system = files.ours();
     let Some(url) = in_a_process_of_its_own(test, home.path(), &system).await else {
         return;

@@ -5,6 +5,8 @@ mod client_certificates;
 mod default_roots;
 mod impostor;
 mod modes;
+mod own_process;
+mod provider;
 mod server;
 mod setup_errors;
 mod wire;
