@@ -248,6 +248,7 @@ impl RoleScopedPoolBuilder {
         if requests.get_application_name().is_none() {
             requests.application_name("rolescope");
         }
+        let login = config.get_user().map(Into::into);
         let shared = Arc::new(Shared::new(
             self.target.connector(requests),
             self.connect_timeout,
@@ -266,7 +267,7 @@ impl RoleScopedPoolBuilder {
             .role_settings
             .then(|| Arc::new(RoleSettings::new(Arc::clone(&shared))));
         Ok(RoleScopedPool::new(Pool {
-            login: config.get_user().map(Into::into),
+            login,
             leases: Leases::new(
                 shared,
                 bb8,

@@ -1,5 +1,6 @@
 //! [`Target`]: where a URL leads, and what is spoken on the way.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -48,18 +49,17 @@ impl Target {
     }
 
     /// Makes what connects: for requests as `requests` says, else as the URL says, and with one kind of TLS for all.
-    pub(super) fn connector(&self, requests: Config) -> Box<dyn Connect> {
-        let plain = self.config.clone();
-        match &self.tls {
-            None => Box::new(Connector::new(requests, plain, NoTls)),
-            Some(tls) => Box::new(Connector::new(requests, plain, tls.clone())),
+    pub(super) fn connector(self, requests: Config) -> Box<dyn Connect> {
+        match self.tls {
+            None => Box::new(Connector::new(requests, self.config, NoTls)),
+            Some(tls) => Box::new(Connector::new(requests, self.config, tls)),
         }
     }
 }
 
-impl std::fmt::Debug for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(&self.config, f)
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.config, f)
     }
 }
 

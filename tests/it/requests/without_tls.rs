@@ -19,6 +19,6 @@ fn a_url_that_needs_tls_is_refused_and_the_feature_named() {
         "postgres://a@localhost/db",
         "postgres://a@%2Frun/db?sslmode=verify-full",
     ] {
-        RoleScopedPool::builder(url).expect(url);
+        drop(RoleScopedPool::builder(url).expect(url));
     }
 }
