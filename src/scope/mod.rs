@@ -61,6 +61,7 @@ pub use layer::{ResponseFuture, RoleScopeLayer, RoleScopeService};
 pub use pg::builder::RoleScopedPoolBuilder;
 pub use pg::mode::{AccessMode, Isolation};
 pub use pg::pool::{PoolStatus, RoleScopedPool};
+pub use pg::pooler::Pooler;
 pub use pg::setup::{SetupProblem, SetupProblemKind};
 pub use pg::setup_error::SetupError;
 pub use savepoint::Savepoint;

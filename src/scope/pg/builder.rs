@@ -12,6 +12,7 @@ use super::connect::{Connect, Connector};
 use super::lease::Leases;
 use super::manager::{Manager, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
+use super::pooler::Pooler;
 use super::role_settings::RoleSettings;
 use super::setup::{self, SetupProblemKind};
 use super::setup_error::{SetupError, place_of};
@@ -35,6 +36,7 @@ pub struct RoleScopedPoolBuilder {
     idle_in_transaction_timeout: Option<Duration>,
     statement_cache: usize,
     role_settings: bool,
+    pooler: Option<Pooler>,
     accepted: Vec<SetupProblemKind>,
     options: Options,
 }
@@ -58,6 +60,7 @@ impl RoleScopedPoolBuilder {
             idle_in_transaction_timeout: Some(Duration::from_secs(60)),
             statement_cache: 256,
             role_settings: false,
+            pooler: None,
             accepted: Vec::new(),
             options: Options {
                 begin_timeout: Duration::from_secs(5),
@@ -77,7 +80,8 @@ impl RoleScopedPoolBuilder {
 
     /// Sets the role that sessions fall to when a transaction ends, however it ends.
     ///
-    /// Defaults to the anonymous role. The pool sends it as the startup option `role`.
+    /// Defaults to the anonymous role. The pool sends it as the startup option `role`; behind a
+    /// [pooler](Self::pooler), `ALTER ROLE .. SET role` of the login role says it.
     pub fn resting_role(mut self, role: impl Into<String>) -> Self {
         self.resting_role = Some(role.into());
         self
@@ -172,6 +176,30 @@ impl RoleScopedPoolBuilder {
         self
     }
 
+    /// Says that a connection pooler stands between this pool and PostgreSQL, and how it works. Defaults to none.
+    ///
+    /// Without it a pool that finds PgBouncer at its URL cannot be built. See [`Pooler`] for what it changes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rolescope::RoleScopedPool;
+    /// use rolescope::scope::Pooler;
+    ///
+    /// let pool = RoleScopedPool::builder("postgres://authenticator@localhost:6432/app")?
+    ///     .anonymous_role("anon")
+    ///     .pooler(Pooler::Transaction)
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pooler(mut self, pooler: impl Into<Option<Pooler>>) -> Self {
+        self.pooler = pooler.into();
+        self
+    }
+
     /// Accepts a set-up that [`build`](Self::build) otherwise refuses as dangerous. Say it once for each kind.
     pub fn accept_setup_problem(mut self, kind: SetupProblemKind) -> Self {
         self.accepted.push(kind);
@@ -211,7 +239,7 @@ impl RoleScopedPoolBuilder {
                 .map_err(SetupError::unreachable)?;
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
-        pool.acquire().await.map_err(SetupError::from_pool)?;
+        pool.acquire().await.map_err(SetupError::unreachable)?;
         Ok(pool)
     }
 
@@ -220,7 +248,7 @@ impl RoleScopedPoolBuilder {
     /// # Errors
     ///
     /// [`SetupError`] where an option is unusable or where no tokio runtime is at hand.
-    pub fn build_lazy(self) -> Result<RoleScopedPool, SetupError> {
+    pub fn build_lazy(mut self) -> Result<RoleScopedPool, SetupError> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(SetupError::no_runtime());
         }
@@ -245,14 +273,30 @@ impl RoleScopedPoolBuilder {
         self.options.app_settings.check()?;
 
         let mut requests = self.config.clone();
-        requests.options(switch::startup_options(
-            self.config.get_options(),
-            resting_role.as_ref(),
-            self.statement_timeout,
-            self.idle_in_transaction_timeout,
-        ));
         if requests.get_application_name().is_none() {
             requests.application_name("rolescope");
+        }
+        match self.pooler {
+            None => {
+                requests.options(switch::startup_options(
+                    self.config.get_options(),
+                    resting_role.as_ref(),
+                    self.statement_timeout,
+                    self.idle_in_transaction_timeout,
+                ));
+            }
+            Some(Pooler::Transaction) => {
+                if self.config.get_options().is_some() {
+                    return Err(SetupError::options_behind_pooler());
+                }
+                let name = requests.get_application_name().unwrap_or_default();
+                self.options.session_settings = std::iter::once(("application_name", name.into()))
+                    .chain(switch::timeouts(
+                        self.statement_timeout,
+                        self.idle_in_transaction_timeout,
+                    ))
+                    .collect();
+            }
         }
         let connector: Box<dyn Connect> =
             Box::new(Connector::new(requests, self.config.clone(), NoTls));
@@ -261,6 +305,7 @@ impl RoleScopedPoolBuilder {
             self.connect_timeout,
             resting_role.map(|role| role.as_str().to_owned()),
             self.statement_cache,
+            self.pooler,
         ));
         let bb8 = bb8::Pool::builder()
             .max_size(self.max_size)

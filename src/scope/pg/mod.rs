@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod control;
 pub(crate) mod ending;
 mod error;
 mod gate;
@@ -12,6 +13,7 @@ pub(crate) mod manager;
 pub(crate) mod mode;
 pub(crate) mod opening;
 pub(crate) mod pool;
+pub(crate) mod pooler;
 pub(crate) mod role_settings;
 pub(crate) mod session;
 pub(crate) mod setup;

@@ -9,8 +9,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::connection::{Session, drain};
+use super::control::Control;
 use super::ending::{BeginError, Opened, ends_session, sent};
-use super::hidden::Hidden;
 use super::lease::Lease;
 use super::session;
 use super::switch::{self, Settings};
@@ -32,7 +32,11 @@ impl Transaction {
         let isolation = state.isolation.or(stored.isolation).unwrap_or_default();
         let session = Arc::clone(&lease);
         let marker = session.next_marker();
-        let begin = session.send(session::begin(isolation, state.mode));
+        let begin = session.send(if session.is_pooled() {
+            session::begin_pooled(isolation, state.mode)
+        } else {
+            session::begin(isolation, state.mode)
+        });
         let settings = self.send_settings(Arc::clone(&session), &stored.settings);
         let switch = self.send_switch(Arc::clone(&session), marker.clone());
         let timeout = self.pool.options().begin_timeout;
@@ -115,12 +119,7 @@ impl Transaction {
         (!settings.names.is_empty()).then(|| {
             sent(async move {
                 let Settings { names, values } = settings;
-                let params: [&(dyn ToSql + Sync); 2] = [&Hidden(&names), &Hidden(&values)];
-                session
-                    .client
-                    .query(&session.settings, &params)
-                    .await
-                    .map(|_| ())
+                session.control(Control::Settings, [&names, &values]).await
             })
         })
     }
@@ -136,18 +135,8 @@ impl Transaction {
         sent(async move {
             let role = scope.role().as_str();
             let claims = scope.claims_json();
-            let params: [&(dyn ToSql + Sync); 5] = [
-                &Hidden(&role),
-                &Hidden(&claims),
-                &Hidden(&method),
-                &Hidden(&path),
-                &Hidden(&marker),
-            ];
-            session
-                .client
-                .query(&session.switch, &params)
-                .await
-                .map(|_| ())
+            let values: [&(dyn ToSql + Sync); 5] = [&role, &claims, &method, &path, &marker];
+            session.control(Control::Switch, values).await
         })
     }
 }

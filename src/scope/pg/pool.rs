@@ -51,6 +51,8 @@ pub(super) struct Pool {
 pub(crate) struct Options {
     pub(crate) begin_timeout: Duration,
     pub(crate) reset_timeout: Duration,
+    /// What sessions start with, and behind a pooler each transaction.
+    pub(crate) session_settings: Vec<(&'static str, String)>,
     pub(crate) claim_settings: bool,
     pub(crate) app_settings: AppSettings,
 }

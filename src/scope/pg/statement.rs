@@ -13,6 +13,7 @@ use super::connection::is_about_prepared;
 use super::ending::BeginError;
 use super::gate::{Gate, Message, Running};
 use super::hidden::Hidden;
+use super::pooler;
 use super::session::{self, FirstWord};
 use super::transaction::{Current, Transaction};
 use crate::error::{Error, ErrorKind};
@@ -64,8 +65,13 @@ impl Transaction {
             }
             let anew = retried == Some(Retry::PreparedAnew);
             let failure = match self.attempt(&current, sql, params, anew).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+                Ok(answer) => {
+                    if let Some(row) = answer.rows.first() {
+                        self.note_lookups(&current, pooler::were_looked_up(row.columns()));
+                    }
+                    return Ok(answer);
+                }
+                Err(failure) => failure.on_pooled(&current),
             };
             match failure.retry {
                 Some(retry) if retried.is_none() && self.start_again(&current) => {
@@ -102,15 +108,11 @@ impl Transaction {
         anew: bool,
     ) -> Result<Answer, Failure> {
         self.rested(current).await?;
-        let client = &current.session.client;
         let values = match params {
             Params::Inferred(values) => values,
             Params::Typed(typed) => {
                 let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-                let mut running = Running::new(self, current, Message::Statement);
-                let sent = self.send_typed(&mut running, client.query_typed_raw(sql, values));
-                let (begun, answer) = behind(current, sent).await?;
-                return self.settle(&mut running, begun, answer?);
+                return self.send_unnamed(current, sql, values).await;
             }
         };
         let role = self.scope.role();
@@ -133,7 +135,13 @@ impl Transaction {
         } else if let Some(types) = self.pool.parameter_types().get(role, sql)
             && types.len() == values.len()
         {
-            let answer = self.prepare_and_execute(current, sql, values, &types).await;
+            let answer = if current.session.is_pooled() {
+                let values = values.iter().map(|value| Hidden(*value));
+                self.send_unnamed(current, sql, values.zip(types.iter().cloned()))
+                    .await
+            } else {
+                self.prepare_and_execute(current, sql, values, &types).await
+            };
             return answer.inspect_err(|failure| {
                 if names_another_shape(&failure.error) {
                     self.forget(current, sql);
@@ -180,6 +188,20 @@ impl Transaction {
         Ok(statement)
     }
 
+    /// Sends a statement that leaves no name behind.
+    async fn send_unnamed<'v>(
+        &self,
+        current: &Current,
+        sql: &str,
+        values: impl Iterator<Item = (Hidden<'v>, Type)>,
+    ) -> Result<Answer, Failure> {
+        let statement = current.session.client.query_typed_raw(sql, values);
+        let mut running = Running::new(self, current, Message::Statement);
+        let sent = self.send_typed(&mut running, statement);
+        let (begun, answer) = behind(current, sent).await?;
+        self.settle(&mut running, begun, answer?)
+    }
+
     /// Another session has told the parameters' types: sends the statement with them, and prepares it for the next time.
     async fn prepare_and_execute(
         &self,
@@ -221,6 +243,11 @@ impl Transaction {
 
     fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
         let role = self.scope.role();
+        let looked_up = pooler::were_looked_up(statement.columns())
+            || statement.params().iter().any(pooler::is_looked_up);
+        if self.note_lookups(current, looked_up) {
+            return;
+        }
         current
             .session
             .statements
@@ -230,10 +257,31 @@ impl Transaction {
             .insert(role, sql, statement.params());
     }
 
+    /// Has a pooled session closed after its transaction where the driver had to ask for types: it keeps the names of its
+    /// statements for that, which the next server connection does not have.
+    fn note_lookups(&self, current: &Current, looked_up: bool) -> bool {
+        let noted = looked_up && current.session.is_pooled();
+        if noted {
+            current.session.doubt();
+            self.pool.shared().warn_of_lookups();
+        }
+        noted
+    }
+
     fn forget(&self, current: &Current, sql: &str) {
         let role = self.scope.role();
         current.session.statements.remove(role, sql);
         self.pool.parameter_types().remove(role, sql);
+    }
+}
+
+impl Failure {
+    /// On a server connection of a pooler a statement that is gone, or was there before, is no fault of this one.
+    fn on_pooled(mut self, current: &Current) -> Self {
+        if current.session.is_pooled() && self.error.code().is_some_and(is_about_prepared) {
+            self.retry = Some(Retry::OnAnotherSession);
+        }
+        self
     }
 }
 

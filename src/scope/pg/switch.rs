@@ -76,6 +76,9 @@ pub(crate) fn settings(
     options: &Options,
 ) -> Settings {
     let mut settings = Settings::default();
+    for (name, value) in &options.session_settings {
+        settings.push(*name, value);
+    }
     if !role_settings.is_empty() {
         settings.push("role", "none");
         for (name, value) in role_settings {
@@ -156,16 +159,25 @@ pub(crate) fn startup_options(
     if let Some(role) = resting_role {
         add("role", role.as_str());
     }
-    if let Some(timeout) = statement_timeout {
-        add("statement_timeout", &milliseconds(timeout));
+    for (name, value) in timeouts(statement_timeout, idle_in_transaction_timeout) {
+        add(name, &value);
     }
-    if let Some(timeout) = idle_in_transaction_timeout {
-        add(
-            "idle_in_transaction_session_timeout",
-            &milliseconds(timeout),
-        );
-    }
+    // Tells whether all of this has arrived: a pooler can drop it without a word.
+    add("rolescope.startup", "1");
     options
+}
+
+/// The deadlines that PostgreSQL keeps.
+pub(crate) fn timeouts(
+    statement: Option<Duration>,
+    idle_in_transaction: Option<Duration>,
+) -> impl Iterator<Item = (&'static str, String)> {
+    [
+        ("statement_timeout", statement),
+        ("idle_in_transaction_session_timeout", idle_in_transaction),
+    ]
+    .into_iter()
+    .filter_map(|(name, timeout)| Some((name, milliseconds(timeout?))))
 }
 
 /// PostgreSQL counts timeouts in an `int4` of milliseconds, and 0 means none.
@@ -192,9 +204,12 @@ mod tests {
                 Some(Duration::from_micros(1)),
                 Some(Duration::from_secs(60)),
             ),
-            r"-c work_mem=8MB -c role=odd\ role\\name -c statement_timeout=1 -c idle_in_transaction_session_timeout=60000"
+            r"-c work_mem=8MB -c role=odd\ role\\name -c statement_timeout=1 -c idle_in_transaction_session_timeout=60000 -c rolescope.startup=1"
         );
-        assert_eq!(startup_options(None, None, None, None), "");
+        assert_eq!(
+            startup_options(None, None, None, None),
+            "-c rolescope.startup=1"
+        );
     }
 
     #[test]
