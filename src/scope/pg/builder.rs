@@ -305,7 +305,7 @@ impl RoleScopedPoolBuilder {
             self.connect_timeout,
             resting_role.map(|role| role.as_str().to_owned()),
             self.statement_cache,
-            self.pooler,
+            self.pooler.zip(Some(self.config.clone())),
         ));
         let bb8 = bb8::Pool::builder()
             .max_size(self.max_size)

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::ManageConnection;
 use tokio::sync::watch;
+use tokio_postgres::{CancelToken, Config};
 
+use super::cancel::cancel_and_wait;
 use super::connect::Connect;
 use super::connection::{Connection, Session};
 use super::pooler::{self, Pooler};
@@ -17,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) connect_timeout: Duration,
     pub(crate) resting_role: Option<String>,
     pub(crate) statement_cache: usize,
-    pub(crate) pooler: Option<Pooler>,
+    pooler: Option<(Pooler, Config)>,
     last_failure: Mutex<Option<Failure>>,
     failures: watch::Sender<u64>,
     warned_of_rest: std::sync::Once,
@@ -37,7 +39,7 @@ impl Shared {
         connect_timeout: Duration,
         resting_role: Option<String>,
         statement_cache: usize,
-        pooler: Option<Pooler>,
+        pooler: Option<(Pooler, Config)>,
     ) -> Self {
         Self {
             connector,
@@ -75,6 +77,14 @@ impl Shared {
         self.login.get().map(String::as_str)
     }
 
+    /// Asks for the end of a session's statement, and says whether that could be asked.
+    pub(crate) async fn cancel(&self, token: CancelToken) -> bool {
+        match &self.pooler {
+            None => self.connector.cancel(token).await.is_ok(),
+            Some((Pooler::Transaction, config)) => cancel_and_wait(config, token).await,
+        }
+    }
+
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
         self.last_failure
             .lock()
@@ -85,7 +95,8 @@ impl Shared {
         let opening = async {
             let client = self.connector.connect().await?;
             let resting_role = self.resting_role.as_deref();
-            Session::new(client, resting_role, self.statement_cache, self.pooler).await
+            let pooler = self.pooler.as_ref().map(|(pooler, _)| *pooler);
+            Session::new(client, resting_role, self.statement_cache, pooler).await
         };
         match tokio::time::timeout(self.connect_timeout, opening).await {
             Ok(Ok(session)) if !session.is_pooled() && !session.started => Err(Error::new(

@@ -1,6 +1,7 @@
 //! The PostgreSQL side, without HTTP.
 
 pub(crate) mod builder;
+mod cancel;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod control;
