@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, TryStreamExt};
-use tokio::sync::oneshot;
 use tokio_postgres::{Error as PgError, SimpleQueryMessage, SimpleQueryStream, error::SqlState};
 
 use super::connection::{Farewell, Session, drain, leaves_doubt};
@@ -16,7 +15,7 @@ use super::control::Control;
 use super::lease::Lease;
 use super::mode::AccessMode;
 use super::session;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, chain};
 use crate::role::RoleName;
 
 /// The answers to `BEGIN` and the switch, for all who wait for them.
@@ -126,7 +125,7 @@ impl Ending {
         });
         let mode = opened.mode;
         let begun = opened.begun;
-        let (leave, left) = oneshot::channel();
+        let in_doubt = Arc::clone(&session);
         let outcome = async move {
             let begun = begun.await;
             if let Err(failure) = &begun
@@ -141,8 +140,15 @@ impl Ending {
             };
             let check = check.await;
             let end = match first_answer(end?).await {
-                Ok(answers) => {
-                    let _ = leave.send(answers);
+                Ok(rest) => {
+                    // It came with the answer: PostgreSQL sends what it has at a message's end.
+                    if let Err(error) = drain(rest).await {
+                        in_doubt.doubt();
+                        tracing::warn!(
+                            "a session could not be reset, so that it is closed, and its server connection by the pooler: {}",
+                            chain(&error)
+                        );
+                    }
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -156,10 +162,13 @@ impl Ending {
             }
         };
         let reset = async move {
-            match left.await {
-                Ok(answers) => Ok(drain(answers).await?),
-                // Where the end was refused it took the reset with it, and left nothing to be reset.
-                Err(_) => Ok(()),
+            if session.is_usable() {
+                Ok(())
+            } else {
+                Err(Error::new(
+                    ErrorKind::Statement,
+                    "the session could not be reset",
+                ))
             }
         };
         Self {

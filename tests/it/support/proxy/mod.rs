@@ -161,7 +161,7 @@ impl Proxy {
             let rests = |s: &State| {
                 s.requests
                     .last()
-                    .is_some_and(|r| r.sql.ends_with("DISCARD SEQUENCES"))
+                    .is_some_and(|r| r.sql.contains("DISCARD TEMP"))
             };
             let _ = state.wait_for(rests).await;
         })
