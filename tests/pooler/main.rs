@@ -1,9 +1,12 @@
 //! Pools whose sessions share the server connections of a PgBouncer in transaction mode.
 //!
 //! `cargo test` leaves these out, since not everybody has a PgBouncer: `cargo test --test pooler` runs them.
-#![cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 
-#[allow(dead_code, reason = "these tests use a part of it")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "these tests use a part of it"
+)]
 mod auth;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
