@@ -4,6 +4,7 @@ use rolescope::scope::Pooler;
 use rolescope::{ErrorKind, RoleScopedPool};
 
 use crate::support::database;
+use crate::support::events::Recorder;
 use crate::support::proxy::within;
 use crate::{ONE_SERVER_CONNECTION, Pooled, backend, scope};
 
@@ -135,19 +136,47 @@ async fn the_last_value_of_a_sequence_is_not_the_next_requests_to_read() {
 #[tokio::test]
 async fn a_server_connection_that_cannot_be_reset_is_closed() {
     let pooled = prepared(ONE_SERVER_CONNECTION).await;
-    let (one, other) = (pooled.pool().await, pooled.pool().await);
-    let (clean, process) = (traces(&other).await, backend(&other).await);
+    let pool = pooled.builder().max_size(1);
+    let pool = pool.build().await.expect("it is built");
+    let clean = traces(&pool).await;
+    // Sessions are cleared as the request's role, and reset as the one that they rest in.
     pooled
         .database
-        .execute("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC")
+        .execute(
+            "REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC;
+             GRANT EXECUTE ON FUNCTION pg_advisory_unlock_all() TO web_user",
+        )
         .await;
-    let db = one.begin(&scope("web_user"));
-    db.batch_execute("SET app.kept = 'value'")
-        .await
-        .expect("it runs");
-    db.rollback().await.expect("it is rolled back");
-    assert_eq!(traces(&other).await, clean);
-    assert_ne!(backend(&other).await, process);
+    let warnings = Recorder::start();
+    for end in ["rollback", "commit", "dropped"] {
+        let db = pool.begin(&scope("web_user"));
+        let process: i32 = within(db.query_one_scalar("SELECT pg_backend_pid()", &[]))
+            .await
+            .expect("it runs");
+        let traces: String = within(db.query_typed(TRACES, &[])).await.expect("it runs")[0].get(0);
+        assert_eq!(traces.replace("web_user", "anon"), clean, "{end}");
+        db.batch_execute("SET app.kept = 'value'")
+            .await
+            .expect("it runs");
+        match end {
+            "rollback" => db.rollback().await.expect("it is rolled back"),
+            "commit" => db
+                .commit()
+                .await
+                .expect("it is committed, whatever becomes of the reset"),
+            _ => drop(db),
+        }
+        let db = pool.begin(&scope("web_user"));
+        let next: i32 = within(db.query_one_scalar("SELECT pg_backend_pid()", &[]))
+            .await
+            .expect("it runs");
+        assert_ne!(next, process, "{end}");
+    }
+    let warnings = warnings.warnings();
+    assert!(warnings.len() >= 2, "{warnings:?}");
+    for warning in warnings {
+        assert!(warning.contains("could not be reset"), "{warning}");
+    }
 }
 
 #[tokio::test]
