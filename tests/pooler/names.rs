@@ -32,14 +32,16 @@ async fn statements_of_the_drivers_names_are_in_nobodys_way_and_none_is_left() {
     let stranger = pooled.stranger().await;
     let pool = pooled.builder().max_size(1);
     let pool = pool.build().await.expect("it is built");
-    for round in 0..3 {
-        for sql in [
-            "INSERT INTO t (x) VALUES ($1)",
-            "SELECT x FROM t WHERE x = $1",
-            "SELECT m, $1::int FROM t",
-        ] {
+    for sql in [
+        "INSERT INTO t (x) VALUES ($1)",
+        "SELECT x FROM t WHERE x = $1",
+        "SELECT m, $1::int FROM t",
+    ] {
+        for round in 0..3 {
             plant(&stranger).await;
             let db = pool.begin(&scope("web_user"));
+            // A first statement would be tried again.
+            within(db.query_typed("SELECT 1", &[])).await.expect(sql);
             within(db.query(sql, &[&1])).await.expect(sql);
             within(db.query(sql, &[&2])).await.expect(sql);
             within(db.commit()).await.expect(sql);

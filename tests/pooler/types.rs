@@ -66,6 +66,23 @@ async fn types_of_the_databases_own_work_in_any_order_on_any_server_connection()
 }
 
 #[tokio::test]
+async fn a_lookup_that_left_no_trace_costs_the_next_one_no_error() {
+    let pooled = Pooled::start("").await;
+    pooled.database.execute(SETUP).await;
+    let pool = pooled.builder().max_size(1);
+    let pool = pool.build().await.expect("it is built");
+    let db = pool.begin(&scope("web_user"));
+    within(db.query_typed("SELECT m FROM things WHERE false", &[]))
+        .await
+        .expect("it runs");
+    within(db.commit()).await.expect("it commits");
+    let db = pool.begin(&scope("web_user"));
+    within(db.query("SELECT s FROM things", &[]))
+        .await
+        .expect("it is run once more, on another session");
+}
+
+#[tokio::test]
 async fn a_cast_keeps_the_connection() {
     let pooled = Pooled::start("").await;
     pooled.database.execute(SETUP).await;
