@@ -235,6 +235,22 @@ async fn sessions_speak_utf8_in_a_database_of_another_encoding() {
 }
 
 #[tokio::test]
+async fn pgbouncers_own_reset_clears_what_a_stray_commit_leaves() {
+    let settings = format!("{ONE_SERVER_CONNECTION}\nserver_reset_query_always = 1");
+    let pooled = prepared(&settings).await;
+    let (one, other) = (pooled.pool().await, pooled.pool().await);
+    let clean = traces(&other).await;
+    let db = one.begin(&scope("web_user"));
+    db.batch_execute("SET app.kept = 'value'; COMMIT")
+        .await
+        .expect("it runs");
+    assert_eq!(traces(&other).await, clean);
+    let error = db.commit().await.expect_err("it was left");
+    assert_eq!(error.kind(), ErrorKind::ScopeLeft);
+    assert_eq!(traces(&other).await, clean);
+}
+
+#[tokio::test]
 async fn without_a_pooler_the_option_does_no_harm() {
     let database = database().await;
     let pool = database

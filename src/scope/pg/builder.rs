@@ -290,12 +290,11 @@ impl RoleScopedPoolBuilder {
                     return Err(SetupError::options_behind_pooler());
                 }
                 let name = requests.get_application_name().unwrap_or_default();
-                self.options.session_settings = std::iter::once(("application_name", name.into()))
-                    .chain(switch::timeouts(
-                        self.statement_timeout,
-                        self.idle_in_transaction_timeout,
-                    ))
-                    .collect();
+                self.options.start = Some(switch::Start::new(
+                    name,
+                    self.statement_timeout,
+                    self.idle_in_transaction_timeout,
+                ));
             }
         }
         let connector: Box<dyn Connect> =

@@ -10,6 +10,8 @@ use super::session;
 /// One of the statements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Control {
+    /// Only where no startup options are sent.
+    Start,
     Settings,
     Switch,
     Check,
@@ -18,6 +20,7 @@ pub(crate) enum Control {
 impl Control {
     const fn sql(self) -> &'static str {
         match self {
+            Self::Start => session::START,
             Self::Settings => session::SETTINGS,
             Self::Switch => session::SWITCH,
             Self::Check => session::CHECK,
@@ -28,7 +31,7 @@ impl Control {
     const fn parameter_type(self) -> Type {
         match self {
             Self::Settings => Type::TEXT_ARRAY,
-            Self::Switch | Self::Check => Type::TEXT,
+            Self::Start | Self::Switch | Self::Check => Type::TEXT,
         }
     }
 }
@@ -68,7 +71,7 @@ impl Controls {
     ) -> Result<(), PgError> {
         let values = values.map(Hidden);
         let statement = match (self, control) {
-            (Self::Unnamed, _) => {
+            (Self::Unnamed, _) | (_, Control::Start) => {
                 let typed = values
                     .each_ref()
                     .map(|value| (value as &(dyn ToSql + Sync), control.parameter_type()));

@@ -37,6 +37,7 @@ impl Transaction {
         } else {
             session::begin(isolation, state.mode)
         });
+        let start = self.send_start(Arc::clone(&session));
         let settings = self.send_settings(Arc::clone(&session), &stored.settings);
         let switch = self.send_switch(Arc::clone(&session), marker.clone());
         let timeout = self.pool.options().begin_timeout;
@@ -55,7 +56,7 @@ impl Transaction {
                 error,
                 begin_unanswered: false,
             };
-            if let Some(settings) = settings {
+            for settings in start.into_iter().chain(settings) {
                 settings
                     .await
                     .map_err(|error| answered(settings_error(error)))?;
@@ -102,6 +103,19 @@ impl Transaction {
         let current = open.current();
         state.phase = Phase::Open(open);
         Ok(current)
+    }
+
+    /// Sends what startup options say elsewhere.
+    fn send_start(&self, session: Arc<Session>) -> Option<BoxFuture<'static, Result<(), PgError>>> {
+        let start = self.pool.options().start.clone()?;
+        Some(sent(async move {
+            let values: [&(dyn ToSql + Sync); 3] = [
+                &start.application_name,
+                &start.statement_timeout,
+                &start.idle_in_transaction_timeout,
+            ];
+            session.control(Control::Start, values).await
+        }))
     }
 
     /// Sends what is set by choice, where there is any. It goes first, so that nothing in it can undo the switch.

@@ -30,7 +30,8 @@ use tokio_postgres::{Column, Error as PgError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pooler {
-    /// Each transaction may have another server connection, as with PgBouncer's `pool_mode = transaction`.
+    /// Each transaction may have another server connection, as with PgBouncer's `pool_mode = transaction`. It serves for
+    /// `pool_mode = session` as well.
     Transaction,
 }
 

@@ -49,6 +49,14 @@ pub(crate) const SWITCH: &str = "\
            pg_catalog.set_config('request.path', $4, true), \
            pg_catalog.set_config('rolescope.marker', $5, true)";
 
+/// Sets what a pooler keeps from the start of a session: application name `$1`, timeouts `$2` and `$3` where there are any.
+pub(crate) const START: &str = "\
+    SELECT pg_catalog.set_config('application_name', $1, true), \
+           pg_catalog.set_config('statement_timeout', \
+               coalesce($2, pg_catalog.current_setting('statement_timeout')), true), \
+           pg_catalog.set_config('idle_in_transaction_session_timeout', \
+               coalesce($3, pg_catalog.current_setting('idle_in_transaction_session_timeout')), true)";
+
 /// Applies the settings named in `$1` with the values in `$2`, in their order, before the switch.
 pub(crate) const SETTINGS: &str = "\
     SELECT pg_catalog.set_config(s.name, s.value, true) \

@@ -76,9 +76,6 @@ pub(crate) fn settings(
     options: &Options,
 ) -> Settings {
     let mut settings = Settings::default();
-    for (name, value) in &options.session_settings {
-        settings.push(*name, value);
-    }
     if !role_settings.is_empty() {
         settings.push("role", "none");
         for (name, value) in role_settings {
@@ -159,25 +156,40 @@ pub(crate) fn startup_options(
     if let Some(role) = resting_role {
         add("role", role.as_str());
     }
-    for (name, value) in timeouts(statement_timeout, idle_in_transaction_timeout) {
-        add(name, &value);
+    if let Some(timeout) = statement_timeout {
+        add("statement_timeout", &milliseconds(timeout));
+    }
+    if let Some(timeout) = idle_in_transaction_timeout {
+        add(
+            "idle_in_transaction_session_timeout",
+            &milliseconds(timeout),
+        );
     }
     // Tells whether all of this has arrived: a pooler can drop it without a word.
     add("rolescope.startup", "1");
     options
 }
 
-/// The deadlines that PostgreSQL keeps.
-pub(crate) fn timeouts(
-    statement: Option<Duration>,
-    idle_in_transaction: Option<Duration>,
-) -> impl Iterator<Item = (&'static str, String)> {
-    [
-        ("statement_timeout", statement),
-        ("idle_in_transaction_session_timeout", idle_in_transaction),
-    ]
-    .into_iter()
-    .filter_map(|(name, timeout)| Some((name, milliseconds(timeout?))))
+/// What each transaction starts with where the session's start could not say it.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) application_name: String,
+    pub(crate) statement_timeout: Option<String>,
+    pub(crate) idle_in_transaction_timeout: Option<String>,
+}
+
+impl Start {
+    pub(crate) fn new(
+        application_name: &str,
+        statement_timeout: Option<Duration>,
+        idle_in_transaction_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            application_name: application_name.to_owned(),
+            statement_timeout: statement_timeout.map(milliseconds),
+            idle_in_transaction_timeout: idle_in_transaction_timeout.map(milliseconds),
+        }
+    }
 }
 
 /// PostgreSQL counts timeouts in an `int4` of milliseconds, and 0 means none.
