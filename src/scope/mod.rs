@@ -32,6 +32,10 @@
 //!
 //! [`RoleScopedPool::begin`] gives a connection to jobs, and to tests of what a role sees.
 //!
+//! # Connection poolers
+//!
+//! Between a pool and PostgreSQL there may be PgBouncer; the pool must be told: see [`Pooler`].
+//!
 //! # Deadlines
 //!
 //! | what is waited for | default | option of [`RoleScopedPoolBuilder`] |

@@ -251,6 +251,22 @@ async fn pgbouncers_own_reset_clears_what_a_stray_commit_leaves() {
 }
 
 #[tokio::test]
+async fn it_serves_for_session_pooling_as_well() {
+    let settings = format!("{ONE_SERVER_CONNECTION}\npool_mode = session");
+    let pooled = prepared(&settings).await;
+    let pool = pooled.builder().max_size(1);
+    let pool = within(pool.build()).await.expect("it is built");
+    let (clean, process) = (traces(&pool).await, backend(&pool).await);
+    for leave in ["SET app.kept = 'value'", "SELECT pg_advisory_lock(1)"] {
+        let db = pool.begin(&scope("web_user"));
+        db.batch_execute(leave).await.expect(leave);
+        db.commit().await.expect(leave);
+        assert_eq!(traces(&pool).await, clean, "{leave}");
+    }
+    assert_eq!(backend(&pool).await, process);
+}
+
+#[tokio::test]
 async fn without_a_pooler_the_option_does_no_harm() {
     let database = database().await;
     let pool = database

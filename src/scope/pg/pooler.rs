@@ -22,6 +22,7 @@ use tokio_postgres::{Column, Error as PgError};
 /// driver asks the server for them in every transaction that meets one, and the connection to the pooler is made anew
 /// after it; the log says so once. A cast in the SQL avoids that: `SELECT mood::text`.
 ///
+/// It is tested with PgBouncer 1.18. In 1.21 leave `max_prepared_statements` at 0: only later ones notice `DEALLOCATE ALL`.
 /// <https://www.pgbouncer.org/features.html>
 ///
 /// [`resting_role`]: super::builder::RoleScopedPoolBuilder::resting_role
@@ -39,10 +40,13 @@ pub enum Pooler {
 pub(crate) const CURE: &str =
     "say RoleScopedPoolBuilder::pooler(Pooler::Transaction), or connect to PostgreSQL itself";
 
-/// Whether an attempt to connect was refused for its startup options.
+/// Whether an attempt to connect was refused for its startup options. PgBouncer has one code for whatever it refuses.
 pub(crate) fn refuses_options(error: &PgError) -> bool {
-    error.code().is_some_and(|code| {
-        *code == SqlState::PROTOCOL_VIOLATION || *code == SqlState::FEATURE_NOT_SUPPORTED
+    error.as_db_error().is_some_and(|error| {
+        let code = error.code();
+        *code == SqlState::FEATURE_NOT_SUPPORTED
+            || *code == SqlState::PROTOCOL_VIOLATION
+                && error.message().contains("startup parameter")
     })
 }
 
