@@ -46,6 +46,10 @@
 //!
 //! [`RoleScopedPool::begin`] gives a connection to jobs, and to tests of what a role sees.
 //!
+//! # Connection poolers
+//!
+//! Between a pool and PostgreSQL there may be PgBouncer; the pool must be told: see [`Pooler`].
+//!
 //! # Deadlines
 //!
 //! | what is waited for | default | option of [`RoleScopedPoolBuilder`] |
@@ -81,6 +85,7 @@ pub use layer::{RoleScopeLayer, RoleScopeService};
 pub use pg::builder::RoleScopedPoolBuilder;
 pub use pg::mode::{AccessMode, Isolation};
 pub use pg::pool::{PoolStatus, RoleScopedPool};
+pub use pg::pooler::Pooler;
 pub use pg::setup::{SetupProblem, SetupProblemKind};
 pub use pg::setup_error::SetupError;
 pub use response::ResponseFuture;

@@ -148,10 +148,10 @@ fn read_report(output: impl io::Read) -> Result<PathBuf, String> {
 }
 
 /// Whom the server runs as: us, or for root somebody else, since PostgreSQL refuses root.
-pub(super) struct ServerUser(Option<(u32, u32)>);
+pub(crate) struct ServerUser(Option<(u32, u32)>);
 
 impl ServerUser {
-    pub(super) fn current() -> Result<Self, String> {
+    pub(crate) fn current() -> Result<Self, String> {
         if !is_root() {
             return Ok(Self(None));
         }
@@ -167,7 +167,7 @@ impl ServerUser {
     }
 
     /// Makes a command that runs as this user, in a directory and with variables that cannot trip it up.
-    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").env("LC_ALL", "C");
         // Without a fixed zone initdb compares the system's with every zone that it knows.

@@ -8,6 +8,7 @@ use bb8_postgres::bb8;
 use super::lease::Leases;
 use super::manager::{Manager, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
+use super::pooler::Pooler;
 use super::role_settings::RoleSettings;
 use super::setup::{self, SetupProblemKind};
 use super::setup_error::{SetupError, place_of};
@@ -32,6 +33,7 @@ pub struct RoleScopedPoolBuilder {
     idle_in_transaction_timeout: Option<Duration>,
     statement_cache: usize,
     role_settings: bool,
+    pooler: Option<Pooler>,
     accepted: Vec<SetupProblemKind>,
     options: Options,
 }
@@ -51,6 +53,7 @@ impl RoleScopedPoolBuilder {
             idle_in_transaction_timeout: Some(Duration::from_secs(60)),
             statement_cache: 256,
             role_settings: false,
+            pooler: None,
             accepted: Vec::new(),
             options: Options {
                 begin_timeout: Duration::from_secs(5),
@@ -70,7 +73,8 @@ impl RoleScopedPoolBuilder {
 
     /// Sets the role that sessions fall to when a transaction ends, however it ends.
     ///
-    /// Defaults to the anonymous role. The pool sends it as the startup option `role`.
+    /// Defaults to the anonymous role. The pool sends it as the startup option `role`; behind a
+    /// [pooler](Self::pooler), `ALTER ROLE .. SET role` of the login role says it.
     pub fn resting_role(mut self, role: impl Into<String>) -> Self {
         self.resting_role = Some(role.into());
         self
@@ -165,6 +169,30 @@ impl RoleScopedPoolBuilder {
         self
     }
 
+    /// Says that a connection pooler stands between this pool and PostgreSQL, and how it works. Defaults to none.
+    ///
+    /// Without it a pool that finds PgBouncer at its URL cannot be built. See [`Pooler`] for what it changes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rolescope::RoleScopedPool;
+    /// use rolescope::scope::Pooler;
+    ///
+    /// let pool = RoleScopedPool::builder("postgres://authenticator@localhost:6432/app")?
+    ///     .anonymous_role("anon")
+    ///     .pooler(Pooler::Transaction)
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pooler(mut self, pooler: impl Into<Option<Pooler>>) -> Self {
+        self.pooler = pooler.into();
+        self
+    }
+
     /// Accepts a set-up that [`build`](Self::build) otherwise refuses as dangerous. Say it once for each kind.
     pub fn accept_setup_problem(mut self, kind: SetupProblemKind) -> Self {
         self.accepted.push(kind);
@@ -204,7 +232,7 @@ impl RoleScopedPoolBuilder {
                 .map_err(SetupError::unreachable)?;
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
-        pool.acquire().await.map_err(SetupError::from_pool)?;
+        pool.acquire().await.map_err(SetupError::unreachable)?;
         Ok(pool)
     }
 
@@ -213,7 +241,7 @@ impl RoleScopedPoolBuilder {
     /// # Errors
     ///
     /// [`SetupError`] where an option is unusable or where no tokio runtime is at hand.
-    pub fn build_lazy(self) -> Result<RoleScopedPool, SetupError> {
+    pub fn build_lazy(mut self) -> Result<RoleScopedPool, SetupError> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(SetupError::no_runtime());
         }
@@ -239,14 +267,29 @@ impl RoleScopedPoolBuilder {
         self.options.app_settings.check()?;
 
         let mut requests = config.clone();
-        requests.options(switch::startup_options(
-            config.get_options(),
-            resting_role.as_ref(),
-            self.statement_timeout,
-            self.idle_in_transaction_timeout,
-        ));
         if requests.get_application_name().is_none() {
             requests.application_name("rolescope");
+        }
+        match self.pooler {
+            None => {
+                requests.options(switch::startup_options(
+                    config.get_options(),
+                    resting_role.as_ref(),
+                    self.statement_timeout,
+                    self.idle_in_transaction_timeout,
+                ));
+            }
+            Some(Pooler::Transaction) => {
+                if config.get_options().is_some() {
+                    return Err(SetupError::options_behind_pooler());
+                }
+                let name = requests.get_application_name().unwrap_or_default();
+                self.options.start = Some(switch::Start::new(
+                    name,
+                    self.statement_timeout,
+                    self.idle_in_transaction_timeout,
+                ));
+            }
         }
         let login = config.get_user().map(Into::into);
         let shared = Arc::new(Shared::new(
@@ -254,6 +297,7 @@ impl RoleScopedPoolBuilder {
             self.connect_timeout,
             resting_role.map(|role| role.as_str().to_owned()),
             self.statement_cache,
+            self.pooler,
         ));
         let bb8 = bb8::Pool::builder()
             .max_size(self.max_size)

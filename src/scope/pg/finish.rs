@@ -161,8 +161,8 @@ impl Transaction {
             {
                 return;
             }
-            let cancel = shared.connector.cancel(session.client.cancel_token());
-            if let Ok(Ok(())) = tokio::time::timeout(shared.connect_timeout, cancel).await {
+            let cancel = shared.cancel(session.client.cancel_token());
+            if let Ok(true) = tokio::time::timeout(shared.connect_timeout, cancel).await {
                 // The place in the pool is free once the server is.
                 Ending::send(open.opened, Verdict::Rollback, false)
                     .settle(reset_timeout)

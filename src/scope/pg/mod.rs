@@ -1,8 +1,10 @@
 //! The PostgreSQL side, without HTTP.
 
 pub(crate) mod builder;
+mod cancel;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod control;
 pub(crate) mod ending;
 mod error;
 pub(crate) mod finish;
@@ -13,6 +15,7 @@ pub(crate) mod manager;
 pub(crate) mod mode;
 pub(crate) mod opening;
 pub(crate) mod pool;
+pub(crate) mod pooler;
 pub(crate) mod role_settings;
 pub(crate) mod session;
 pub(crate) mod setup;

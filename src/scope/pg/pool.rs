@@ -10,7 +10,7 @@ use super::manager::Shared;
 use super::role_settings::RoleSettings;
 use super::setup_error::SetupError;
 use super::statements::ParameterTypes;
-use super::switch::AppSettings;
+use super::switch::{AppSettings, Start};
 use crate::error::{Error, ErrorKind};
 use crate::role::RoleName;
 
@@ -52,6 +52,8 @@ pub(super) struct Pool {
 pub(crate) struct Options {
     pub(crate) begin_timeout: Duration,
     pub(crate) reset_timeout: Duration,
+    /// Set where a pooler keeps startup options from PostgreSQL.
+    pub(crate) start: Option<Start>,
     pub(crate) claim_settings: bool,
     pub(crate) app_settings: AppSettings,
 }

@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use tokio_postgres::config::Host;
-use tokio_postgres::{self, error::SqlState};
 
 use super::setup::SetupProblem;
 use super::tls;
@@ -92,25 +91,12 @@ impl SetupError {
         Self(Inner::Unreachable(error))
     }
 
-    /// The plain connection worked and the one that requests use did not.
-    pub(super) fn from_pool(error: Error) -> Self {
-        let refused_options = error
-            .source()
-            .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
-            .and_then(tokio_postgres::Error::code)
-            .is_some_and(|code| {
-                *code == SqlState::PROTOCOL_VIOLATION || *code == SqlState::FEATURE_NOT_SUPPORTED
-            });
-        if refused_options {
-            Self(Inner::Options {
-                message: "the server, or a pooler before it, refuses startup options: \
-                          connect to PostgreSQL itself"
-                    .to_owned(),
-                source: Some(error.into()),
-            })
-        } else {
-            Self::unreachable(error)
-        }
+    pub(super) fn options_behind_pooler() -> Self {
+        Self::options(
+            "the URL has `options`, and behind a pooler no startup options are sent: \
+             ALTER ROLE of the login role can set them"
+                .to_owned(),
+        )
     }
 }
 

@@ -13,6 +13,7 @@ use super::connection::is_about_prepared;
 use super::ending::BeginError;
 use super::gate::{Gate, Message, Running};
 use super::hidden::Hidden;
+use super::pooler;
 use super::session::{self, FirstWord};
 use super::transaction::{Current, Transaction};
 use super::typed::Guess;
@@ -127,7 +128,13 @@ impl Transaction {
             && types.len() == values.len()
         {
             let mut guess = Guess::new(self.pool.parameter_types(), role, sql);
-            let flow = self.prepare_and_execute(current, sql, values, &types).await;
+            let flow = if current.session.is_pooled() {
+                let values = values.iter().map(|value| Hidden(*value));
+                let typed = values.zip(types.iter().cloned());
+                self.send_unnamed(current, sql, typed).await
+            } else {
+                self.prepare_and_execute(current, sql, values, &types).await
+            };
             guess.answered(&flow);
             return flow;
         }
@@ -183,6 +190,20 @@ impl Transaction {
         self.settle(&mut running, begun, prepared?)
     }
 
+    /// Sends a statement that leaves no name behind.
+    pub(super) async fn send_unnamed<'v>(
+        &self,
+        current: &Current,
+        sql: &str,
+        values: impl Iterator<Item = (Hidden<'v>, Type)>,
+    ) -> Result<Flow<'_>, Failure> {
+        let statement = current.session.client.query_typed_raw(sql, values);
+        let mut running = Running::new(self, &current.session, Message::Statement);
+        let sent = self.send_gated(&mut running, statement, Gate::EveryPoll);
+        let (begun, rows) = behind(current, sent).await?;
+        self.begin_flow(running, begun, rows?)
+    }
+
     /// Another session has told the parameters' types: sends the statement with them, and prepares it for the next time.
     async fn prepare_and_execute(
         &self,
@@ -216,11 +237,27 @@ impl Transaction {
 
     pub(super) fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
         let role = self.scope.role();
+        let looked_up = pooler::were_looked_up(statement.columns())
+            || statement.params().iter().any(pooler::is_looked_up);
+        if self.note_lookups(current, looked_up) {
+            return;
+        }
         current
             .session
             .statements
             .insert(role, sql, statement.clone());
         self.pool.parameter_types().insert(role, sql, statement);
+    }
+
+    /// Has a pooled session closed after its transaction where the driver had to ask for types: it keeps the names of its
+    /// statements for that, which the next server connection does not have.
+    pub(super) fn note_lookups(&self, current: &Current, looked_up: bool) -> bool {
+        let noted = looked_up && current.session.is_pooled();
+        if noted {
+            current.session.doubt();
+            self.pool.shared().warn_of_lookups();
+        }
+        noted
     }
 
     fn forget(&self, current: &Current, sql: &str) {
@@ -270,6 +307,7 @@ impl Attempts {
         current: &Current,
         failure: Failure,
     ) -> Result<(), Error> {
+        let failure = failure.on_pooled(current);
         match failure.retry {
             Some(retry) if self.retried.is_none() && transaction.start_again(current) => {
                 self.retried = Some(retry);
@@ -283,6 +321,14 @@ impl Attempts {
 impl Failure {
     pub(super) fn told_to(self, scope: &RoleScope) -> Error {
         self.error.token_sent(scope.token_sent())
+    }
+
+    /// On a server connection of a pooler a statement that is gone, or was there before, is no fault of this one.
+    fn on_pooled(mut self, current: &Current) -> Self {
+        if current.session.is_pooled() && self.error.code().is_some_and(is_about_prepared) {
+            self.retry = Some(Retry::OnAnotherSession);
+        }
+        self
     }
 }
 

@@ -64,18 +64,15 @@ impl Transaction {
         {
             let mut guess = Guess::new(known, role, sql);
             let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-            let mut running = Running::new(self, &current.session, Message::Statement);
-            let rows = current.session.client.query_typed_raw(sql, values);
-            let sent = self.send_gated(&mut running, rows, Gate::EveryPoll);
-            let (begun, rows) = behind(current, sent).await?;
-            let flow = self.begin_flow(running, begun, rows?);
+            let flow = self.send_unnamed(current, sql, values).await;
             guess.answered(&flow);
             return flow;
         }
         let values: Vec<&(dyn ToSql + Sync)> = typed.iter().map(|(value, _)| *value).collect();
         let types: Vec<Type> = types.cloned().collect();
         let statement = self.prepare(current, sql, &types).await?;
-        known.insert(role, sql, &statement);
+        let looked_up = !known.insert(role, sql, &statement);
+        self.note_lookups(current, looked_up);
         self.execute(current, &statement, &values, Message::Execution)
             .await
     }

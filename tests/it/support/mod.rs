@@ -12,6 +12,8 @@ pub(crate) mod events;
 #[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
 pub(crate) mod example;
 pub(crate) mod files;
+#[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+pub(crate) mod pgbouncer;
 pub(crate) mod processes;
 #[cfg(all(
     feature = "axum",

@@ -11,7 +11,7 @@ use crate::support::{Database, database};
 
 impl Database {
     fn builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
-        RoleScopedPool::builder(&self.url(login)).expect("the URL can be read")
+        self.pool_builder_for(login)
     }
 }
 

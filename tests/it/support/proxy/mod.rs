@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rolescope::RoleScopedPool;
-use rolescope::scope::RoleScopedPoolBuilder;
+use rolescope::scope::{Pooler, RoleScopedPoolBuilder};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Database;
+use super::{Database, pgbouncer};
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +26,7 @@ pub(crate) struct Proxy {
     url: String,
     socket: PathBuf,
     upstream: PathBuf,
+    pooler: Option<Pooler>,
     state: watch::Sender<State>,
     listener: Option<JoinHandle<()>>,
 }
@@ -80,12 +81,14 @@ impl Proxy {
         // In the server's own directory, which goes with the server: a socket's name is made of nothing but its port.
         let port = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = database.server.directory();
+        let pgbouncer = pgbouncer::of_all_tests(database.server);
         let mut this = Self {
             url: database
                 .url("LOGIN")
                 .replace(":5432/", &format!(":{port}/")),
             socket: directory.join(format!(".s.PGSQL.{port}")),
-            upstream: directory.join(".s.PGSQL.5432"),
+            upstream: directory.join(pgbouncer.map_or(".s.PGSQL.5432".to_owned(), |p| p.socket())),
+            pooler: pgbouncer.map(|_| Pooler::Transaction),
             state: watch::Sender::default(),
             listener: None,
         };
@@ -95,7 +98,9 @@ impl Proxy {
 
     /// A pool builder for a login role of one's own.
     pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
-        RoleScopedPool::builder(&self.url.replace("LOGIN", login)).expect("the URL can be read")
+        RoleScopedPool::builder(&self.url.replace("LOGIN", login))
+            .expect("the URL can be read")
+            .pooler(self.pooler)
     }
 
     /// A pool builder as `authenticator`, with `anon` as the anonymous role and one connection.
@@ -156,7 +161,7 @@ impl Proxy {
             let rests = |s: &State| {
                 s.requests
                     .last()
-                    .is_some_and(|r| r.sql.ends_with("DISCARD SEQUENCES"))
+                    .is_some_and(|r| r.sql.contains("DISCARD TEMP"))
             };
             let _ = state.wait_for(rests).await;
         })
