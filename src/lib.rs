@@ -87,6 +87,7 @@
 //! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |
 //! | `rust-crypto` | no | signatures by the pure-Rust RustCrypto crates |
+//! | `tonic` | no | [`Error`] as a `tonic::Status` |
 //!
 //! With both of the last two AWS-LC is used; with neither a verifier cannot be built.
 //!
@@ -101,6 +102,8 @@
 mod answer;
 pub mod auth;
 mod error;
+#[cfg(feature = "tonic")]
+mod grpc;
 pub mod role;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

@@ -100,6 +100,8 @@ pub(crate) fn respond<B>(error: &Error, protocol: Protocol) -> Response<Response
 /// Lets an inner service's response through. An error of this crate that a handler answered with becomes gRPC for a gRPC
 /// client: the handler's framework knows HTTP only.
 pub(crate) fn pass<B>(response: Response<B>, protocol: Protocol) -> Response<ResponseBody<B>> {
+    #[cfg(feature = "tonic")]
+    let response = crate::grpc::with_error(response);
     if protocol == Protocol::Grpc
         && Protocol::of(response.headers()) == Protocol::Http
         && let Some(error) = response.extensions().get::<Error>()
@@ -158,13 +160,45 @@ fn percent_encode(text: &str) -> String {
     encoded
 }
 
+impl Error {
+    /// Makes the response that tells an HTTP client of this error, and reports it to the operator where it is the server's
+    /// fault: one event for each call.
+    ///
+    /// It is for services on plain hyper or tower, whose handlers make their responses themselves. A gRPC client gets it as
+    /// gRPC: the layers of this crate turn it around on its way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "postgres")] {
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use rolescope::{Error, RoleScopedConnection};
+    ///
+    /// async fn handle<B>(request: Request<B>) -> Response<Full<Bytes>> {
+    ///     tasks(&request).await.unwrap_or_else(|error| error.to_response())
+    /// }
+    ///
+    /// async fn tasks<B>(request: &Request<B>) -> Result<Response<Full<Bytes>>, Error> {
+    ///     let db = RoleScopedConnection::from_extensions(request.extensions())?;
+    ///     let tasks: Vec<String> = db.query_scalar("SELECT task FROM todos", &[]).await?;
+    ///     Ok(Response::new(Full::from(tasks.join("\n"))))
+    /// }
+    /// # }
+    /// ```
+    pub fn to_response<B: From<Bytes>>(&self) -> Response<B> {
+        let answer = self.answer();
+        self.report(&answer);
+        shape(self, answer, Protocol::Http).map(B::from)
+    }
+}
+
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl axum_core::response::IntoResponse for Error {
     fn into_response(self) -> axum_core::response::Response {
-        let answer = self.answer();
-        self.report(&answer);
-        shape(&self, answer, Protocol::Http).map(axum_core::body::Body::from)
+        self.to_response()
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
+#[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
+mod hyper_server;
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(all(

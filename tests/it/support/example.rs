@@ -59,7 +59,13 @@ impl Example {
         lines.take_while(|line| !line.starts_with(end)).collect()
     }
 
+    /// Returns where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sends a GET request to `/`.
+    #[cfg(feature = "axum")]
     pub(crate) fn get(&self, token: Option<&str>) -> Response {
         let authority = self.url.strip_prefix("http://").expect("it is plain HTTP");
         let mut stream = TcpStream::connect(authority).expect("it listens");

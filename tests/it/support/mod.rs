@@ -9,7 +9,7 @@ pub(crate) mod local_postgres;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod events;
-#[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
+#[cfg(feature = "aws-lc-rs")]
 pub(crate) mod example;
 pub(crate) mod files;
 pub(crate) mod processes;
@@ -25,6 +25,8 @@ pub(crate) mod proxy;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod service;
+#[cfg(feature = "aws-lc-rs")]
+pub(crate) mod todos_guide;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
