@@ -177,10 +177,10 @@ impl Error {
     /// use rolescope::{Error, RoleScopedConnection};
     ///
     /// async fn handle<B>(request: Request<B>) -> Response<Full<Bytes>> {
-    ///     tasks(&request).await.unwrap_or_else(|error| error.to_response())
+    ///     tasks(request).await.unwrap_or_else(|error| error.to_response())
     /// }
     ///
-    /// async fn tasks<B>(request: &Request<B>) -> Result<Response<Full<Bytes>>, Error> {
+    /// async fn tasks<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Error> {
     ///     let db = RoleScopedConnection::from_extensions(request.extensions())?;
     ///     let tasks: Vec<String> = db.query_scalar("SELECT task FROM todos", &[]).await?;
     ///     Ok(Response::new(Full::from(tasks.join("\n"))))

@@ -12,6 +12,12 @@ pub(crate) mod events;
 #[cfg(feature = "aws-lc-rs")]
 pub(crate) mod example;
 pub(crate) mod files;
+#[cfg(all(
+    feature = "axum",
+    feature = "tonic",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) mod grpc;
 pub(crate) mod processes;
 #[cfg(all(
     feature = "axum",
