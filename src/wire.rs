@@ -127,20 +127,26 @@ fn shape(error: &Error, answer: Answer, protocol: Protocol) -> Response<Bytes> {
         }
         Protocol::Grpc => {
             let mut response = Response::new(Bytes::new());
-            let headers = response.headers_mut();
-            headers.insert(
+            *response.headers_mut() = grpc_headers(&answer);
+            response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/grpc"),
             );
-            headers.insert("grpc-status", HeaderValue::from(answer.grpc_code));
-            if let Ok(message) = HeaderValue::from_str(&percent_encode(&answer.body.message)) {
-                headers.insert("grpc-message", message);
-            }
             response
         }
     };
     response.extensions_mut().insert(error.clone());
     response
+}
+
+/// The status of a gRPC response, which stands in its trailers or, where it has nothing else, in its headers.
+pub(crate) fn grpc_headers(answer: &Answer) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("grpc-status", HeaderValue::from(answer.grpc_code));
+    if let Ok(message) = HeaderValue::from_str(&percent_encode(&answer.body.message)) {
+        headers.insert("grpc-message", message);
+    }
+    headers
 }
 
 /// Encodes a `grpc-message`: printable ASCII but `%` stays, the rest becomes `%XX`.

@@ -45,22 +45,30 @@
 
 mod access_mode;
 mod begin;
+mod body;
 mod connection;
+mod end;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
+mod guard;
 mod layer;
 mod outcome;
 pub(crate) mod pg;
+mod response;
 mod rows;
 mod savepoint;
+mod streams;
 
 pub use access_mode::WithAccessMode;
+pub use body::ScopedBody;
 pub use connection::RoleScopedConnection;
-pub use layer::{ResponseFuture, RoleScopeLayer, RoleScopeService};
+pub use layer::{RoleScopeLayer, RoleScopeService};
 pub use pg::builder::RoleScopedPoolBuilder;
 pub use pg::mode::{AccessMode, Isolation};
 pub use pg::pool::{PoolStatus, RoleScopedPool};
 pub use pg::setup::{SetupProblem, SetupProblemKind};
 pub use pg::setup_error::SetupError;
+pub use response::ResponseFuture;
 pub use savepoint::Savepoint;
+pub use streams::{CopyIn, CopyOut, RowStream};

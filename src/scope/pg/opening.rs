@@ -94,6 +94,9 @@ impl Transaction {
             statements: 0,
             running: 0,
             batch: false,
+            copying: false,
+            streams: Vec::new(),
+            abandoned: false,
         };
         let current = open.current();
         state.phase = Phase::Open(open);

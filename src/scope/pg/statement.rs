@@ -16,6 +16,7 @@ use super::hidden::Hidden;
 use super::session::{self, FirstWord};
 use super::transaction::{Current, Transaction};
 use crate::error::{Error, ErrorKind};
+use crate::role::RoleScope;
 
 /// The parameters of a statement.
 #[derive(Clone, Copy)]
@@ -24,6 +25,12 @@ pub(crate) enum Params<'a> {
     Inferred(&'a [&'a (dyn ToSql + Sync)]),
     /// The caller says their types.
     Typed(&'a [(&'a (dyn ToSql + Sync), Type)]),
+}
+
+/// A statement whose answer has begun, with its rows still to come.
+pub(super) struct Flow<'a> {
+    pub(super) running: Running<'a>,
+    pub(super) rows: RowStream,
 }
 
 /// What a statement returned.
@@ -47,13 +54,21 @@ enum Retry {
 }
 
 impl Transaction {
-    /// Runs one statement, in the same flight as `BEGIN` and the switch where it is the first.
+    /// Runs one statement and reads its rows.
     pub(crate) async fn run(&self, sql: &str, params: Params<'_>) -> Result<Answer, Error> {
+        let Flow { mut running, rows } = self.flow(sql, params).await?;
+        let answer = collect(rows).await;
+        self.settle(&mut running, Ok(()), answer)
+            .map_err(|failure| failure.told_to(&self.scope))
+    }
+
+    /// Sends one statement, in the same flight as `BEGIN` and the switch where it is the first.
+    pub(super) async fn flow(&self, sql: &str, params: Params<'_>) -> Result<Flow<'_>, Error> {
         let first_word = session::first_word(sql);
         if first_word == FirstWord::Copy {
             return Err(Error::new(
                 ErrorKind::Statement,
-                "COPY cannot be run as a query",
+                "COPY cannot be run as a query: use copy_in or copy_out",
             ));
         }
         let mut retried = None;
@@ -64,14 +79,14 @@ impl Transaction {
             }
             let anew = retried == Some(Retry::PreparedAnew);
             let failure = match self.attempt(&current, sql, params, anew).await {
-                Ok(answer) => return Ok(answer),
+                Ok(flow) => return Ok(flow),
                 Err(failure) => failure,
             };
             match failure.retry {
                 Some(retry) if retried.is_none() && self.start_again(&current) => {
                     retried = Some(retry);
                 }
-                _ => return Err(failure.error.token_sent(self.scope.token_sent())),
+                _ => return Err(failure.told_to(&self.scope)),
             }
         }
     }
@@ -85,13 +100,13 @@ impl Transaction {
         let result = async {
             self.rested(&current).await?;
             let batch = async { current.session.client.batch_execute(sql).await };
-            let mut running = Running::new(self, &current, Message::Batch);
+            let mut running = Running::new(self, &current.session, Message::Batch);
             let sent = self.send_gated(&mut running, batch, Gate::FirstPoll);
             let (begun, result) = behind(&current, sent).await?;
             self.settle(&mut running, begun, result?)
         }
         .await;
-        result.map_err(|failure: Failure| failure.error.token_sent(self.scope.token_sent()))
+        result.map_err(|failure: Failure| failure.told_to(&self.scope))
     }
 
     async fn attempt(
@@ -100,17 +115,18 @@ impl Transaction {
         sql: &str,
         params: Params<'_>,
         anew: bool,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Flow<'_>, Failure> {
         self.rested(current).await?;
         let client = &current.session.client;
         let values = match params {
             Params::Inferred(values) => values,
             Params::Typed(typed) => {
                 let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-                let mut running = Running::new(self, current, Message::Statement);
-                let sent = self.send_typed(&mut running, client.query_typed_raw(sql, values));
-                let (begun, answer) = behind(current, sent).await?;
-                return self.settle(&mut running, begun, answer?);
+                let mut running = Running::new(self, &current.session, Message::Statement);
+                let typed = client.query_typed_raw(sql, values);
+                let sent = self.send_gated(&mut running, typed, Gate::EveryPoll);
+                let (begun, rows) = behind(current, sent).await?;
+                return self.begin_flow(running, begun, rows?);
             }
         };
         let role = self.scope.role();
@@ -133,8 +149,8 @@ impl Transaction {
         } else if let Some(types) = self.pool.parameter_types().get(role, sql)
             && types.len() == values.len()
         {
-            let answer = self.prepare_and_execute(current, sql, values, &types).await;
-            return answer.inspect_err(|failure| {
+            let flow = self.prepare_and_execute(current, sql, values, &types).await;
+            return flow.inspect_err(|failure| {
                 if names_another_shape(&failure.error) {
                     self.forget(current, sql);
                 }
@@ -146,7 +162,7 @@ impl Transaction {
     }
 
     /// A session that does not rest in the resting role gets no statement before the switch is known to hold.
-    async fn rested(&self, current: &Current) -> Result<(), Failure> {
+    pub(super) async fn rested(&self, current: &Current) -> Result<(), Failure> {
         if !current.session.rests {
             current.begun.clone().await?;
         }
@@ -159,19 +175,27 @@ impl Transaction {
         statement: &Statement,
         values: &[&(dyn ToSql + Sync)],
         message: Message,
-    ) -> Result<Answer, Failure> {
-        let execute = async {
-            let values = values.iter().map(|value| Hidden(*value));
-            collect(current.session.client.query_raw(statement, values).await?).await
-        };
-        let mut running = Running::new(self, current, message);
+    ) -> Result<Flow<'_>, Failure> {
+        let values = values.iter().map(|value| Hidden(*value));
+        let execute = current.session.client.query_raw(statement, values);
+        let mut running = Running::new(self, &current.session, message);
         let sent = self.send_gated(&mut running, execute, Gate::FirstPoll);
-        let (begun, answer) = behind(current, sent).await?;
-        self.settle(&mut running, begun, answer?)
+        let (begun, rows) = behind(current, sent).await?;
+        self.begin_flow(running, begun, rows?)
     }
 
-    async fn prepare(&self, current: &Current, sql: &str) -> Result<Statement, Failure> {
-        let mut running = Running::new(self, current, Message::Preparation);
+    fn begin_flow<'a>(
+        &'a self,
+        mut running: Running<'a>,
+        begun: Result<(), BeginError>,
+        rows: Result<RowStream, PgError>,
+    ) -> Result<Flow<'a>, Failure> {
+        let rows = self.settle_head(&mut running, begun, rows)?;
+        Ok(Flow { running, rows })
+    }
+
+    pub(super) async fn prepare(&self, current: &Current, sql: &str) -> Result<Statement, Failure> {
+        let mut running = Running::new(self, &current.session, Message::Preparation);
         let prepare = current.session.client.prepare(sql);
         let sent = self.send_gated(&mut running, prepare, Gate::EveryPoll);
         let (begun, prepared) = behind(current, sent).await?;
@@ -187,36 +211,28 @@ impl Transaction {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
         types: &[Type],
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Flow<'_>, Failure> {
         let client = &current.session.client;
         let typed = values
             .iter()
             .zip(types)
             .map(|(value, ty)| (Hidden(*value), ty.clone()));
-        let mut preparing = Running::new(self, current, Message::Preparation);
-        let mut running = Running::new(self, current, Message::Execution);
+        let mut preparing = Running::new(self, &current.session, Message::Preparation);
+        let mut running = Running::new(self, &current.session, Message::Execution);
         let sent = join(
             self.send_gated(&mut preparing, client.prepare(sql), Gate::EveryPoll),
-            self.send_typed(&mut running, client.query_typed_raw(sql, typed)),
+            self.send_gated(
+                &mut running,
+                client.query_typed_raw(sql, typed),
+                Gate::EveryPoll,
+            ),
         );
-        let (begun, (prepared, answer)) = behind(current, sent).await?;
+        let (begun, (prepared, rows)) = behind(current, sent).await?;
         // In the order in which they were sent: the second fails if the first did.
         let statement = self.settle(&mut preparing, begun.clone(), prepared?);
-        let answer = self.settle(&mut running, begun, answer?);
+        let flow = self.begin_flow(running, begun, rows?);
         self.keep(current, sql, &statement?);
-        answer
-    }
-
-    /// Sends a statement with its parameters' types, and reads its rows.
-    async fn send_typed(
-        &self,
-        running: &mut Running<'_>,
-        statement: impl Future<Output = Result<RowStream, PgError>>,
-    ) -> Result<Result<Answer, PgError>, Failure> {
-        match self.send_gated(running, statement, Gate::EveryPoll).await? {
-            Ok(rows) => Ok(collect(rows).await),
-            Err(error) => Ok(Err(error)),
-        }
+        flow
     }
 
     fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
@@ -234,6 +250,12 @@ impl Transaction {
         let role = self.scope.role();
         current.session.statements.remove(role, sql);
         self.pool.parameter_types().remove(role, sql);
+    }
+}
+
+impl Failure {
+    pub(super) fn told_to(self, scope: &RoleScope) -> Error {
+        self.error.token_sent(scope.token_sent())
     }
 }
 
@@ -255,7 +277,7 @@ impl From<BeginError> for Failure {
 
 /// Waits for the answers to `BEGIN`, to the switch and to what was sent behind them. Where `BEGIN` is not answered in time,
 /// nothing else will be.
-async fn behind<F: Future>(
+pub(super) async fn behind<F: Future>(
     current: &Current,
     sent: F,
 ) -> Result<(Result<(), BeginError>, F::Output), BeginError> {
