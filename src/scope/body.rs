@@ -174,7 +174,7 @@ fn refusal(error: Error, eos: Eos) -> Result<Frame<Bytes>, BoxError> {
     error.report(&answer);
     match eos {
         Eos::Http => Err(error.into()),
-        Eos::Grpc => Ok(Frame::trailers(wire::grpc_headers(&answer))),
+        Eos::Grpc | Eos::GrpcWeb => Ok(Frame::trailers(wire::grpc_headers(&answer))),
     }
 }
 

@@ -32,6 +32,12 @@ pub(crate) type Answers = BoxStream<'static, Result<String, Status>>;
 #[derive(Default)]
 pub(crate) struct Methods(Router);
 
+impl From<Router> for Methods {
+    fn from(router: Router) -> Self {
+        Self(router)
+    }
+}
+
 macro_rules! kind {
     ($(#[$doc:meta])* $name:ident, $request:ty, $response:ty) => {
         $(#[$doc])*
@@ -63,10 +69,6 @@ impl Methods {
     kind!(server_streaming, String, Answers);
     kind!(client_streaming, Streaming<String>, String);
     kind!(streaming, Streaming<String>, Answers);
-
-    pub(crate) fn into_router(self) -> Router {
-        self.0
-    }
 
     /// Serves them behind layers, over HTTP/2 and HTTP/1.1, for as long as the test's runtime lives.
     pub(crate) async fn serve<L, B>(self, layers: L) -> SocketAddr

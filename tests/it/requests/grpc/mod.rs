@@ -2,6 +2,8 @@
 
 mod errors;
 mod refusals;
+mod streaming;
+mod web;
 
 use rolescope::{JwtAuthLayer, RoleScopeLayer, RoleScopedConnection, RoleScopedPool};
 use tonic::Status;
