@@ -19,5 +19,7 @@ mod support;
 mod tidy;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod todos;
+#[cfg(all(feature = "postgres", feature = "tonic", feature = "aws-lc-rs"))]
+mod tonic_server;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod whoami;
