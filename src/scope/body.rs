@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
+use tokio_postgres::error::SqlState;
 use tower::BoxError;
 use tower_http::classify::ClassifyEos;
 
@@ -169,21 +170,36 @@ where
     }
 }
 
+/// What a body ends with whose COMMIT failed.
 fn refusal(error: Error, eos: Eos) -> Result<Frame<Bytes>, BoxError> {
-    let answer = error.answer();
-    error.report(&answer);
     match eos {
-        Eos::Http => Err(error.into()),
-        Eos::Grpc | Eos::GrpcWeb => Ok(Frame::trailers(wire::grpc_headers(&answer))),
+        Eos::Http => {
+            report(&error);
+            Err(error.into())
+        }
+        Eos::Grpc | Eos::GrpcWeb => {
+            let answer = error.answer();
+            error.report(&answer);
+            Ok(Frame::trailers(wire::grpc_headers(&answer)))
+        }
     }
 }
 
-/// Tells the operator of an error of this crate that a body ends with: its response has long begun.
+/// Tells the operator of an error of this crate that a body ends with. The client cannot be told: its response has long
+/// begun.
 fn report(error: &(dyn StdError + 'static)) {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<Error>() {
-            error.report(&error.answer());
+            let answer = error.answer();
+            error.report(&answer);
+            if !answer.status.is_server_error() {
+                tracing::warn!(
+                    kind = error.kind().as_str(),
+                    sqlstate = error.code().map(SqlState::code),
+                    "a response's body ended with an error: {error}"
+                );
+            }
             return;
         }
         next = error.source();

@@ -126,3 +126,23 @@ fn nothing_is_left_undone() {
         }
     }
 }
+
+/// Whoever awaits something of this crate can read what dropping it does.
+#[test]
+fn every_async_function_says_whether_it_can_be_dropped() {
+    for path in rust_files("src") {
+        let text = code(&path);
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !line.starts_with("pub async fn ") {
+                continue;
+            }
+            let mut above = lines[..at].iter().rev();
+            let documented = above
+                .by_ref()
+                .take_while(|line| line.starts_with("///") || line.starts_with("#["))
+                .any(|line| line.contains("# Cancel safety"));
+            assert!(documented, "{path}: {line}");
+        }
+    }
+}

@@ -264,11 +264,11 @@ impl<S: DriverStream + Stream<Item = Result<T, PgError>>, T> OpenStream<S> {
 /// A stream that the client sends.
 impl OpenStream<CopyInSink<Bytes>> {
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_sink(cx, |sink, cx| Sink::poll_ready(sink, cx))
+        self.poll_sink(cx, Sink::poll_ready)
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_sink(cx, |sink, cx| Sink::poll_flush(sink, cx))
+        self.poll_sink(cx, Sink::poll_flush)
     }
 
     pub(crate) fn start_send(&mut self, data: Bytes) -> Result<(), Error> {

@@ -6,5 +6,6 @@ mod errors;
 mod grpc;
 mod logs;
 mod over_http;
-mod scope;
+pub(crate) mod scope;
 mod seeds;
+mod streams;

@@ -4,12 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use axum::routing::post;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use futures_util::{FutureExt, Stream};
-use http_body_util::BodyExt;
 use rolescope::{AccessMode, Error, RoleScopeLayer, RoleScopedConnection, RoleScopedPool};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
@@ -20,7 +17,7 @@ use super::{layers, run};
 use crate::support::events::Recorder;
 use crate::support::grpc::{Answers, Caller, Methods};
 use crate::support::proxy::within;
-use crate::support::service::{auth, service};
+use crate::support::service::auth;
 use crate::support::{Database, database};
 
 const SCHEMA: &str = "
@@ -342,48 +339,6 @@ async fn a_client_that_leaves_a_running_statement_of_a_stream_cancels_it() {
     assert_eq!(service.notes().await, Vec::<String>::new());
 }
 
-/// No tonic in between: a body without trailers, and with trailers that say nothing.
-#[tokio::test]
-async fn a_response_that_ends_without_a_status_rolls_back() {
-    let service_ = Service::start().await;
-    let trailers = |name: &'static str, value: &'static str| {
-        let mut trailers = HeaderMap::new();
-        trailers.insert(name, HeaderValue::from_static(value));
-        trailers
-    };
-    let cases = [
-        (None, 0),
-        (Some(trailers("a", "b")), 0),
-        (Some(trailers("grpc-status", "00")), 0),
-        (Some(trailers("grpc-status", "0")), 1),
-    ];
-    for (trailers, stored) in cases {
-        let sent = trailers.clone();
-        let routes = Router::new().route(
-            "/",
-            post(async move |db: RoleScopedConnection| {
-                add(db, "one".to_owned()).await.expect("it can be added");
-                let body = Body::from("\0\0\0\0\0").with_trailers(std::future::ready(sent.map(Ok)));
-                Response::builder()
-                    .header("content-type", "application/grpc")
-                    .body(Body::new(body))
-                    .expect("the response is well formed")
-            }),
-        );
-        let request = Request::post("/")
-            .header("content-type", "application/grpc")
-            .body(Body::empty())
-            .expect("the request is well formed");
-        let app = service(&service_.pool, routes);
-        let response = tower::ServiceExt::oneshot(app, request).await;
-        let body = response.expect("infallible").into_body().collect().await;
-        let body = body.expect("the body is whole");
-        assert_eq!(body.trailers(), trailers.as_ref());
-        let notes = service_.notes().await;
-        assert_eq!(notes.len(), stored, "{trailers:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_method_can_be_read_only_and_then_cannot_write() {
     let service = Service::start().await;
@@ -464,7 +419,7 @@ async fn a_session_that_is_lost_in_mid_stream_is_unavailable() {
 /// As a layer's answer would be: an error of a handler that knows no gRPC.
 #[tokio::test]
 async fn an_error_in_the_words_of_http_rolls_back() {
-    let service_ = Service::start().await;
+    let service = Service::start().await;
     let routes = Router::new().route(
         "/t.T/Http",
         post(async |db: RoleScopedConnection| -> Result<(), Error> {
@@ -473,10 +428,10 @@ async fn an_error_in_the_words_of_http_rolls_back() {
             Ok(())
         }),
     );
-    let caller = Caller::connect(Methods::from(routes).serve(layers(&service_.pool)).await).await;
+    let caller = Caller::connect(Methods::from(routes).serve(layers(&service.pool)).await).await;
     let status = caller.unary("/t.T/Http", "").await.expect_err("it fails");
     assert_eq!(status.code(), Code::Internal, "{status:?}");
-    assert_eq!(service_.notes().await, Vec::<String>::new());
+    assert_eq!(service.notes().await, Vec::<String>::new());
 }
 
 /// Reads go on for as long as the stream does, with no time limit but those that were set.
