@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{self, Request as HttpRequest, Response as HttpResponse};
+use axum::routing::future::RouteFuture;
 use futures_util::stream::{BoxStream, Stream};
 use http::uri::PathAndQuery;
 use hyper_util::client::legacy::Client;
@@ -14,7 +16,7 @@ use rolescope::RoleScopedConnection;
 use tokio::net::TcpListener;
 use tonic::client;
 use tonic::metadata::MetadataValue;
-use tonic::server::Grpc;
+use tonic::server::{Grpc, NamedService};
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
@@ -29,7 +31,7 @@ use super::service::token;
 pub(crate) type Answers = BoxStream<'static, Result<String, Status>>;
 
 /// The methods of a service. Each message is a `google.protobuf.StringValue`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Methods(Router);
 
 impl From<Router> for Methods {
@@ -84,17 +86,40 @@ impl Methods {
             + 'static,
         B: hyper::body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
+        let (incoming, address) = listen().await;
         let server = Server::builder()
             .accept_http1(true)
             .layer(layers)
             .add_routes(Routes::from(self.0));
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        tokio::spawn(server.serve_with_incoming(incoming));
         address
     }
+}
+
+impl NamedService for Methods {
+    const NAME: &'static str = "t.T";
+}
+
+impl Service<HttpRequest<tonic::body::Body>> for Methods {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<tonic::body::Body>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+pub(crate) async fn listen() -> (TcpIncoming, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    (TcpIncoming::from(listener), address)
 }
 
 /// Calls methods, with a token where it has claims.

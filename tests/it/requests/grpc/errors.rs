@@ -228,7 +228,11 @@ async fn an_http_response_of_an_error_says_the_same() {
     );
     let app = service(&pool, routes);
     let recorder = Recorder::start();
-    for (content_type, status) in [("application/grpc", 200), ("text/plain", 500)] {
+    for (content_type, status) in [
+        ("application/grpc", 200),
+        ("application/grpc-web+proto", 200),
+        ("text/plain", 500),
+    ] {
         let mut request = service::request(Method::POST, "/", &[]);
         let value = content_type.parse().expect("a value");
         request.headers_mut().insert("content-type", value);
@@ -238,6 +242,9 @@ async fn an_http_response_of_an_error_says_the_same() {
         let code = reply.headers.get("grpc-status");
         let code = code.map(|code| code.to_str().expect("text"));
         assert_eq!(code, (status == 200).then_some("13"), "{reply:?}");
+        if status == 200 {
+            assert_eq!(reply.headers["content-type"], content_type);
+        }
     }
 }
 

@@ -2,13 +2,15 @@
 
 use futures_util::stream::{self, StreamExt};
 use rolescope::{RoleScopeLayer, RoleScopedPool};
+use tonic::service::LayerExt;
+use tonic::transport::Server;
 use tonic::{Code, Request, Status};
 use tower::ServiceBuilder;
 
 use super::{layers, run};
 use crate::support::database;
 use crate::support::events::Recorder;
-use crate::support::grpc::{Caller, Methods};
+use crate::support::grpc::{Caller, Methods, listen};
 use crate::support::service::{auth, sign};
 
 const WHO: &str = "SELECT current_user::text";
@@ -153,5 +155,29 @@ async fn a_missing_layer_is_internal_and_the_log_names_the_cure() {
         let errors = recorder.errors();
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].message().starts_with(cure), "{errors:?}");
+    }
+}
+
+/// Around one service of a server: what else it has is open to anybody.
+#[tokio::test]
+async fn the_layers_can_stand_around_one_service() {
+    let database = database().await;
+    let pool = database.pool().await;
+    let (incoming, address) = listen().await;
+    let server = Server::builder().add_service(layers(&pool).named_layer(methods()));
+    tokio::spawn(server.serve_with_incoming(incoming));
+    let caller = Caller::connect(address).await;
+    let who = caller
+        .claiming(r#"{"role":"web_user"}"#)
+        .unary("/t.T/Run", WHO)
+        .await;
+    assert_eq!(who.expect("it is accepted"), "web_user");
+    let bad = caller.saying("Bearer garbage");
+    for (path, code) in [
+        ("/t.T/Run", Code::Unauthenticated),
+        ("/t.Other/Run", Code::Unimplemented),
+    ] {
+        let status = bad.unary(path, WHO).await.expect_err("refused");
+        assert_eq!(status.code(), code, "{path}");
     }
 }
