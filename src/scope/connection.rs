@@ -237,7 +237,10 @@ impl RoleScopedConnection {
         Ok(answer.affected)
     }
 
-    /// Runs a statement whose parameters' types are given, without preparing it, and returns its rows.
+    /// Runs a statement whose parameters' types are given, without keeping it prepared, and returns its rows.
+    ///
+    /// It suits texts that are made up as they are needed. The first time that the pool meets one, it is described to learn
+    /// its columns, which takes a round trip more; so does one with columns of other types than PostgreSQL's own each time.
     ///
     /// # Errors
     ///
@@ -289,8 +292,8 @@ impl RoleScopedConnection {
         at_most_one(self.query_typed(sql, params).await?)
     }
 
-    /// Runs a statement as [`query_typed`](Self::query_typed) does and returns the number of rows that it changed, or
-    /// returned.
+    /// Runs a statement whose parameters' types are given, without preparing it, and returns the number of rows that it
+    /// changed, or returned. It never takes a round trip more.
     ///
     /// # Errors
     ///
@@ -304,8 +307,7 @@ impl RoleScopedConnection {
         sql: &str,
         params: TypedParameters<'_>,
     ) -> Result<u64, Error> {
-        let answer = self.transaction.run(sql, Params::Typed(params)).await?;
-        Ok(answer.affected)
+        self.transaction.run_command(sql, params).await
     }
 
     /// Runs several statements, separated by semicolons, without parameters.

@@ -36,7 +36,7 @@ impl RoleScopedConnection {
         Ok(RowStream(rows))
     }
 
-    /// Runs a statement whose parameters' types are given, without preparing it, and returns its rows as a stream.
+    /// Runs a statement as [`query_typed`](Self::query_typed) does and returns its rows as a stream.
     ///
     /// # Errors
     ///

@@ -283,6 +283,7 @@ impl RoleScopedPoolBuilder {
                 self.options.reset_timeout,
             ),
             parameter_types: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
+            typed_statements: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
             options: self.options,
             anonymous_role,
             role_settings,

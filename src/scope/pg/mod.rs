@@ -22,3 +22,4 @@ pub(crate) mod statements;
 pub(crate) mod stream;
 pub(crate) mod switch;
 pub(crate) mod transaction;
+mod typed;

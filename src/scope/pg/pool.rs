@@ -43,6 +43,7 @@ pub(super) struct Pool {
     pub(super) login: Option<Box<str>>,
     pub(super) anonymous_role: Option<RoleName>,
     pub(super) parameter_types: ParameterTypes,
+    pub(super) typed_statements: ParameterTypes,
     pub(super) role_settings: Option<Arc<RoleSettings>>,
 }
 
@@ -155,6 +156,11 @@ impl RoleScopedPool {
 
     pub(crate) fn parameter_types(&self) -> &ParameterTypes {
         &self.0.parameter_types
+    }
+
+    /// Statements whose caller says the types, and whose columns are known.
+    pub(crate) fn typed_statements(&self) -> &ParameterTypes {
+        &self.0.typed_statements
     }
 
     pub(crate) fn role_settings(&self) -> Option<&RoleSettings> {

@@ -15,6 +15,7 @@ use super::gate::{Gate, Message, Running};
 use super::hidden::Hidden;
 use super::session::{self, FirstWord};
 use super::transaction::{Current, Transaction};
+use super::typed::Guess;
 use crate::error::{Error, ErrorKind};
 use crate::role::RoleScope;
 
@@ -41,7 +42,7 @@ pub(crate) struct Answer {
 
 /// Why a statement failed, and whether sending it again is safe and of use.
 pub(super) struct Failure {
-    error: Error,
+    pub(super) error: Error,
     retry: Option<Retry>,
 }
 
@@ -64,29 +65,13 @@ impl Transaction {
 
     /// Sends one statement, in the same flight as `BEGIN` and the switch where it is the first.
     pub(super) async fn flow(&self, sql: &str, params: Params<'_>) -> Result<Flow<'_>, Error> {
-        let first_word = session::first_word(sql);
-        if first_word == FirstWord::Copy {
-            return Err(Error::new(
-                ErrorKind::Statement,
-                "COPY cannot be run as a query: use copy_in or copy_out",
-            ));
-        }
-        let mut retried = None;
+        let mut attempts = Attempts::at(sql)?;
         loop {
-            let current = self.open().await?;
-            if first_word == FirstWord::Prepared {
-                current.session.doubt();
-            }
-            let anew = retried == Some(Retry::PreparedAnew);
-            let failure = match self.attempt(&current, sql, params, anew).await {
+            let current = attempts.open(self).await?;
+            let flow = self.attempt(&current, sql, params, attempts.anew()).await;
+            match flow {
                 Ok(flow) => return Ok(flow),
-                Err(failure) => failure,
-            };
-            match failure.retry {
-                Some(retry) if retried.is_none() && self.start_again(&current) => {
-                    retried = Some(retry);
-                }
-                _ => return Err(failure.told_to(&self.scope)),
+                Err(failure) => attempts.once_more(self, &current, failure)?,
             }
         }
     }
@@ -117,17 +102,9 @@ impl Transaction {
         anew: bool,
     ) -> Result<Flow<'_>, Failure> {
         self.rested(current).await?;
-        let client = &current.session.client;
         let values = match params {
             Params::Inferred(values) => values,
-            Params::Typed(typed) => {
-                let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-                let mut running = Running::new(self, &current.session, Message::Statement);
-                let typed = client.query_typed_raw(sql, values);
-                let sent = self.send_gated(&mut running, typed, Gate::EveryPoll);
-                let (begun, rows) = behind(current, sent).await?;
-                return self.begin_flow(running, begun, rows?);
-            }
+            Params::Typed(typed) => return self.attempt_typed(current, sql, typed).await,
         };
         let role = self.scope.role();
         let statements = &current.session.statements;
@@ -149,14 +126,13 @@ impl Transaction {
         } else if let Some(types) = self.pool.parameter_types().get(role, sql)
             && types.len() == values.len()
         {
+            let mut guess = Guess::new(self.pool.parameter_types(), role, sql);
             let flow = self.prepare_and_execute(current, sql, values, &types).await;
-            return flow.inspect_err(|failure| {
-                if names_another_shape(&failure.error) {
-                    self.forget(current, sql);
-                }
-            });
+            guess.answered(&flow);
+            return flow;
         }
-        let statement = self.prepare(current, sql).await?;
+        let statement = self.prepare(current, sql, &[]).await?;
+        self.keep(current, sql, &statement);
         self.execute(current, &statement, values, Message::Execution)
             .await
     }
@@ -169,7 +145,7 @@ impl Transaction {
         Ok(())
     }
 
-    async fn execute(
+    pub(super) async fn execute(
         &self,
         current: &Current,
         statement: &Statement,
@@ -184,7 +160,7 @@ impl Transaction {
         self.begin_flow(running, begun, rows?)
     }
 
-    fn begin_flow<'a>(
+    pub(super) fn begin_flow<'a>(
         &'a self,
         mut running: Running<'a>,
         begun: Result<(), BeginError>,
@@ -194,14 +170,17 @@ impl Transaction {
         Ok(Flow { running, rows })
     }
 
-    pub(super) async fn prepare(&self, current: &Current, sql: &str) -> Result<Statement, Failure> {
+    pub(super) async fn prepare(
+        &self,
+        current: &Current,
+        sql: &str,
+        types: &[Type],
+    ) -> Result<Statement, Failure> {
         let mut running = Running::new(self, &current.session, Message::Preparation);
-        let prepare = current.session.client.prepare(sql);
+        let prepare = current.session.client.prepare_typed(sql, types);
         let sent = self.send_gated(&mut running, prepare, Gate::EveryPoll);
         let (begun, prepared) = behind(current, sent).await?;
-        let statement = self.settle(&mut running, begun, prepared?)?;
-        self.keep(current, sql, &statement);
-        Ok(statement)
+        self.settle(&mut running, begun, prepared?)
     }
 
     /// Another session has told the parameters' types: sends the statement with them, and prepares it for the next time.
@@ -235,21 +214,69 @@ impl Transaction {
         flow
     }
 
-    fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
+    pub(super) fn keep(&self, current: &Current, sql: &str, statement: &Statement) {
         let role = self.scope.role();
         current
             .session
             .statements
             .insert(role, sql, statement.clone());
-        self.pool
-            .parameter_types()
-            .insert(role, sql, statement.params());
+        self.pool.parameter_types().insert(role, sql, statement);
     }
 
     fn forget(&self, current: &Current, sql: &str) {
         let role = self.scope.role();
         current.session.statements.remove(role, sql);
         self.pool.parameter_types().remove(role, sql);
+    }
+}
+
+/// The attempts at one statement: one, and one more where that is safe and of use.
+pub(super) struct Attempts {
+    first_word: FirstWord,
+    retried: Option<Retry>,
+}
+
+impl Attempts {
+    pub(super) fn at(sql: &str) -> Result<Self, Error> {
+        let first_word = session::first_word(sql);
+        if first_word == FirstWord::Copy {
+            return Err(Error::new(
+                ErrorKind::Statement,
+                "COPY cannot be run as a query: use copy_in or copy_out",
+            ));
+        }
+        Ok(Self {
+            first_word,
+            retried: None,
+        })
+    }
+
+    pub(super) async fn open(&self, transaction: &Transaction) -> Result<Current, Error> {
+        let current = transaction.open().await?;
+        if self.first_word == FirstWord::Prepared {
+            current.session.doubt();
+        }
+        Ok(current)
+    }
+
+    /// Whether nothing that was remembered of the statement is to be relied on.
+    fn anew(&self) -> bool {
+        self.retried == Some(Retry::PreparedAnew)
+    }
+
+    pub(super) fn once_more(
+        &mut self,
+        transaction: &Transaction,
+        current: &Current,
+        failure: Failure,
+    ) -> Result<(), Error> {
+        match failure.retry {
+            Some(retry) if self.retried.is_none() && transaction.start_again(current) => {
+                self.retried = Some(retry);
+                Ok(())
+            }
+            _ => Err(failure.told_to(&transaction.scope)),
+        }
     }
 }
 
@@ -302,7 +329,7 @@ async fn collect(stream: RowStream) -> Result<Answer, PgError> {
 }
 
 /// Whether an error may come from what is remembered of a statement: its plan, or the types of its parameters.
-fn names_another_shape(error: &Error) -> bool {
+pub(super) fn names_another_shape(error: &Error) -> bool {
     is_stale(error)
         || error.code().is_some_and(|code| {
             code.code().starts_with("42") && *code != SqlState::INSUFFICIENT_PRIVILEGE

@@ -143,7 +143,11 @@ impl Transaction {
         self.rested(current).await?;
         match current.session.statements.get(self.scope().role(), sql) {
             Some(statement) => Ok(statement),
-            None => self.prepare(current, sql).await,
+            None => {
+                let statement = self.prepare(current, sql, &[]).await?;
+                self.keep(current, sql, &statement);
+                Ok(statement)
+            }
         }
     }
 

@@ -379,3 +379,33 @@ async fn an_empty_body_keeps_nobody_waiting() {
         assert_eq!(count(&database, "t").await.expect("it is there"), stored);
     }
 }
+
+/// More than the driver reads ahead: the answer to its own question about a type stands behind all of it.
+#[tokio::test]
+async fn a_type_that_the_session_has_not_met_does_not_stop_a_large_result() {
+    let database = database().await;
+    database
+        .execute("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+        .await;
+    let pool = database
+        .pool_builder()
+        .max_size(2)
+        .build()
+        .await
+        .expect("it is built");
+    let sql = "SELECT 'ok'::mood, repeat('x', 1000) FROM generate_series(1, $1)";
+    // The second session knows the statement from the first, and the type from nowhere.
+    let (one, two) = (anon(&pool), anon(&pool));
+    for db in [&one, &two] {
+        let rows = within(db.query(sql, &[&20_000_i32]))
+            .await
+            .expect("it runs");
+        assert_eq!(rows.len(), 20_000);
+    }
+    let typed = [(&20_000_i32 as _, tokio_postgres::types::Type::INT4)];
+    let pool = database.pool_of_one().await;
+    let rows = within(anon(&pool).query_typed(sql, &typed))
+        .await
+        .expect("it runs");
+    assert_eq!(rows.len(), 20_000);
+}
