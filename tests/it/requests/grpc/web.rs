@@ -276,7 +276,7 @@ async fn a_status_that_cannot_be_read_is_never_passed_on_as_success() {
     assert_eq!(notes(&database).await, ["one", "two"]);
 }
 
-/// Somebody who speaks HTTP/2 from the start, but not gRPC: with the layers alone, and behind tonic.
+/// Somebody who speaks HTTP/2 from the start, but not gRPC.
 #[tokio::test]
 async fn a_client_of_http_2_is_answered_in_http() {
     let database = prepared().await;
