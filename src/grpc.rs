@@ -27,6 +27,7 @@ use crate::error::Error;
 /// }
 /// # }
 /// ```
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let answer = error.answer();
