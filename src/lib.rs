@@ -96,6 +96,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `postgres` | yes | `RoleScopedPool`, `RoleScopeLayer`, `RoleScopedConnection`; without it authentication alone |
+//! | `tls` | yes | TLS to PostgreSQL by rustls; without it a URL that needs TLS is refused |
 //! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
 //! | `tonic` | no | [`Error`] as a `tonic::Status` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |

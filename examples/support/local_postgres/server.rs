@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,6 +17,7 @@ use super::programs::{Programs, Search};
 #[derive(Debug)]
 pub(crate) struct LocalPostgres {
     directory: PathBuf,
+    port: u16,
     major_version: u32,
     supervisor: Child,
     lifeline: Option<ChildStdin>,
@@ -37,12 +39,38 @@ impl LocalPostgres {
     ///
     /// The text says what failed, with the end of the server's own log.
     pub(crate) fn start_with(programs: &Programs) -> Result<Self, String> {
+        Self::start_at(programs, 5432, "")
+    }
+
+    /// Starts a server that listens on a free port of 127.0.0.1 too: on Unix sockets PostgreSQL speaks no TLS.
+    ///
+    /// # Errors
+    ///
+    /// The text says what failed, with the end of the server's own log.
+    pub(crate) fn start_on_loopback(programs: &Programs) -> Result<Self, String> {
+        let mut tries = 0;
+        loop {
+            let port = TcpListener::bind(("127.0.0.1", 0))
+                .and_then(|listener| listener.local_addr())
+                .map_err(|e| format!("no port of 127.0.0.1 is free: {e}"))?
+                .port();
+            tries += 1;
+            match Self::start_at(programs, port, "127.0.0.1") {
+                // Somebody else was faster.
+                Err(report) if report.contains("Address already in use") && tries < 5 => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn start_at(programs: &Programs, port: u16, address: &str) -> Result<Self, String> {
         let mut supervisor = ServerUser::current()?
             .command("/bin/sh")
             .args(["-c", SUPERVISOR, "rolescope-postgres"])
             .arg(programs.bin())
             .arg(std::env::var_os("ROLESCOPE_PG_DIR").unwrap_or_default())
             .arg(std::env::temp_dir())
+            .args([&port.to_string(), address])
             // Otherwise Ctrl-C in a terminal would reach the supervisor too, and the server before we are done with it.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -54,6 +82,7 @@ impl LocalPostgres {
         let report = supervisor.stdout.take().map(read_report);
         let mut this = Self {
             directory: PathBuf::new(),
+            port,
             major_version: programs.major_version(),
             supervisor,
             lifeline,
@@ -79,7 +108,12 @@ impl LocalPostgres {
     /// Returns the URL for a user, who needs no password.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         let host = self.directory.to_string_lossy().replace('/', "%2F");
-        format!("postgresql://{user}@{host}:5432/{database}")
+        format!("postgresql://{user}@{host}:{}/{database}", self.port)
+    }
+
+    /// Returns the port, which is the name of the socket too.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Returns the directory that holds the socket, the log and the data.
@@ -170,7 +204,8 @@ fn ids_of(name: &str, passwd: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// Arguments: the programs' directory, the wanted base directory or nothing, the temporary directory.
+/// Arguments: the programs' directory, the wanted base directory or nothing, the temporary directory, the port, the
+/// address to listen on or nothing.
 ///
 /// It prints `ready DIRECTORY`, or else what went wrong, of which only the end, since nobody reads the pipe while it
 /// fills. QUIT is repeated because a shell starts background jobs with QUIT ignored: the server does not hear it until it
@@ -212,7 +247,7 @@ then
     exit 1
 fi
 
-"$1/postgres" -D "$dir/data" -p 5432 -k "$dir" -c listen_addresses= -c max_connections=200 -c shared_buffers=32MB \
+"$1/postgres" -D "$dir/data" -p "$4" -k "$dir" -c listen_addresses="$5" -c max_connections=200 -c shared_buffers=32MB \
     -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
     -c dynamic_shared_memory_type=mmap -c autovacuum=off -c jit=off -c log_destination=stderr -c logging_collector=off \
     >"$dir/log" 2>&1 3<&- &

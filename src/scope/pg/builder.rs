@@ -1,14 +1,10 @@
 //! [`RoleScopedPoolBuilder`]: every option of a pool, with its default.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bb8_postgres::bb8;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Config, NoTls};
 
-use super::connect::{Connect, Connector};
 use super::lease::Leases;
 use super::manager::{Manager, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
@@ -17,13 +13,14 @@ use super::setup::{self, SetupProblemKind};
 use super::setup_error::{SetupError, place_of};
 use super::statements::ParameterTypes;
 use super::switch;
+use super::target::Target;
 use crate::role::RoleName;
 
 /// Configures a [`RoleScopedPool`]. See [`RoleScopedPool::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RoleScopedPoolBuilder {
-    config: Config,
+    target: Target,
     anonymous_role: Option<String>,
     resting_role: Option<String>,
     max_size: u32,
@@ -41,12 +38,8 @@ pub struct RoleScopedPoolBuilder {
 
 impl RoleScopedPoolBuilder {
     pub(super) fn new(url: &str) -> Result<Self, SetupError> {
-        let config = Config::from_str(url).map_err(|error| SetupError::invalid_url(&error))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(SetupError::no_tls());
-        }
         Ok(Self {
-            config,
+            target: Target::from_url(url)?,
             anonymous_role: None,
             resting_role: None,
             max_size: 10,
@@ -193,7 +186,7 @@ impl RoleScopedPoolBuilder {
         let anonymous_role = self.anonymous_role.clone();
         let resting_role = self.resting_role.clone();
         let timeout = self.connect_timeout;
-        let place = place_of(&self.config);
+        let place = place_of(self.target.config());
         let pool = self.build_lazy()?;
         setup::check(
             &*pool.shared().connector,
@@ -237,16 +230,17 @@ impl RoleScopedPoolBuilder {
             }
             None => anonymous_role.clone(),
         };
+        let config = self.target.config();
         for role in anonymous_role.iter().chain(&resting_role) {
-            if self.config.get_user() == Some(role.as_str()) {
+            if config.get_user() == Some(role.as_str()) {
                 return Err(SetupError::role_is_login(role.as_str()));
             }
         }
         self.options.app_settings.check()?;
 
-        let mut requests = self.config.clone();
+        let mut requests = config.clone();
         requests.options(switch::startup_options(
-            self.config.get_options(),
+            config.get_options(),
             resting_role.as_ref(),
             self.statement_timeout,
             self.idle_in_transaction_timeout,
@@ -254,10 +248,9 @@ impl RoleScopedPoolBuilder {
         if requests.get_application_name().is_none() {
             requests.application_name("rolescope");
         }
-        let connector: Box<dyn Connect> =
-            Box::new(Connector::new(requests, self.config.clone(), NoTls));
+        let login = config.get_user().map(Into::into);
         let shared = Arc::new(Shared::new(
-            connector,
+            self.target.connector(requests),
             self.connect_timeout,
             resting_role.map(|role| role.as_str().to_owned()),
             self.statement_cache,
@@ -274,7 +267,7 @@ impl RoleScopedPoolBuilder {
             .role_settings
             .then(|| Arc::new(RoleSettings::new(Arc::clone(&shared))));
         Ok(RoleScopedPool::new(Pool {
-            login: self.config.get_user().map(Into::into),
+            login,
             leases: Leases::new(
                 shared,
                 bb8,

@@ -21,5 +21,12 @@ pub(crate) mod statement;
 pub(crate) mod statements;
 pub(crate) mod stream;
 pub(crate) mod switch;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "without_tls.rs"]
+mod tls;
 pub(crate) mod transaction;
 mod typed;
+mod url;

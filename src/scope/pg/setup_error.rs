@@ -7,6 +7,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{self, error::SqlState};
 
 use super::setup::SetupProblem;
+use super::tls;
 use crate::error::{Error, chain};
 use crate::role::RoleNameError;
 
@@ -41,7 +42,7 @@ impl SetupError {
         Self(Inner::Problems(problems))
     }
 
-    fn options(message: String) -> Self {
+    pub(super) fn options(message: String) -> Self {
         Self(Inner::Options {
             message,
             source: None,
@@ -49,19 +50,24 @@ impl SetupError {
     }
 
     pub(super) fn invalid_url(error: &tokio_postgres::Error) -> Self {
-        let reason = chain(error);
-        let cure = if reason.contains("sslmode") {
-            NO_TLS
-        } else {
-            "it is postgres://USER:PASSWORD@HOST:5432/DATABASE"
-        };
+        Self::unreadable_url(&chain(error))
+    }
+
+    pub(super) fn unreadable_url(reason: &str) -> Self {
         Self::options(format!(
-            "the database URL cannot be read: {reason} ({cure})"
+            "the database URL cannot be read: {reason} (it is postgres://USER:PASSWORD@HOST:5432/DATABASE)"
         ))
     }
 
-    pub(super) fn no_tls() -> Self {
-        Self::options(format!("the URL asks for TLS: {NO_TLS}"))
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self(Inner::Options {
+            message: message.into(),
+            source: Some(source.into()),
+        })
     }
 
     pub(super) fn invalid_role(role: &str, error: RoleNameError) -> Self {
@@ -122,7 +128,7 @@ impl fmt::Display for SetupError {
             Inner::Unreachable(error) => {
                 let reason = chain(error);
                 f.write_str(&reason)?;
-                match cure(&reason) {
+                match tls::cure(error).or_else(|| cure(&reason)) {
                     Some(cure) => write!(f, " ({cure})"),
                     None => Ok(()),
                 }
@@ -158,8 +164,26 @@ pub(super) fn place_of(config: &tokio_postgres::Config) -> String {
 /// What can be done about the commonest reasons why a database cannot be used.
 fn cure(reason: &str) -> Option<&'static str> {
     let cures = [
-        ("TLS", NO_TLS),
-        ("no encryption", NO_TLS),
+        (
+            "server does not support TLS",
+            "set ssl=on there, or say sslmode=disable where the way to it is safe",
+        ),
+        (
+            "no encryption",
+            "the server may want TLS: say sslmode=verify-full",
+        ),
+        (
+            "requires a valid client certificate",
+            "give sslcert and sslkey",
+        ),
+        (
+            "certificate authentication failed",
+            "the common name of the certificate in sslcert has to be the user's name, or mapped to it in pg_ident.conf",
+        ),
+        (
+            "did not use channel binding",
+            "channel_binding=require needs TLS, and scram-sha-256 in pg_hba.conf",
+        ),
         (
             "password missing",
             "write it into the URL: postgres://USER:PASSWORD@HOST/DATABASE",
@@ -170,6 +194,3 @@ fn cure(reason: &str) -> Option<&'static str> {
     let cure = cures.iter().find(|(sign, _)| reason.contains(sign));
     cure.map(|(_, cure)| *cure)
 }
-
-const NO_TLS: &str = "this version does not speak TLS to PostgreSQL: \
-    use a Unix socket, loopback or a tunnel, and sslmode=disable";

@@ -9,3 +9,7 @@ mod over_http;
 pub(crate) mod scope;
 mod seeds;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+mod without_tls;

@@ -42,7 +42,7 @@ use tokio_postgres::{self, Client, NoTls};
 use local_postgres::LocalPostgres;
 
 /// What each test's database starts with. Roles belong to the whole server, so no test makes or alters one of these.
-const TEMPLATE: &str = concat!(
+pub(crate) const TEMPLATE: &str = concat!(
     include_str!("../../../examples/sql/roles.sql"),
     "CREATE ROLE jdoe123 IN ROLE author; CREATE ROLE web_user; CREATE ROLE user_role;
      GRANT jdoe123, web_user, user_role TO authenticator;
@@ -143,7 +143,8 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-async fn run(client: &Client, sql: &str) {
+/// Runs SQL on a connection.
+pub(crate) async fn run(client: &Client, sql: &str) {
     client
         .batch_execute(sql)
         .await
