@@ -83,6 +83,21 @@ impl RoleScopeLayer {
     ///
     /// For one route, put [`AccessMode`] on it as a layer; for one request, say
     /// [`read_only`](RoleScopedConnection::read_only) in the handler.
+    ///
+    /// # Examples
+    ///
+    /// Every gRPC request is a POST; its path names the method:
+    ///
+    /// ```
+    /// # fn example(scope: rolescope::RoleScopeLayer) -> rolescope::RoleScopeLayer {
+    /// use rolescope::AccessMode;
+    ///
+    /// scope.access_mode(|_, uri| match uri.path() {
+    ///     "/todos.Todos/List" => AccessMode::ReadOnly,
+    ///     _ => AccessMode::ReadWrite,
+    /// })
+    /// # }
+    /// ```
     #[must_use]
     pub fn access_mode(
         mut self,

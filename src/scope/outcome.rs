@@ -22,6 +22,8 @@ pub(super) enum Eos {
     Http,
     /// The trailers tell.
     Grpc,
+    /// The end of the body tells, in words that only a client reads.
+    GrpcWeb,
 }
 
 impl ClassifyResponse for Outcome {
@@ -30,11 +32,16 @@ impl ClassifyResponse for Outcome {
 
     fn classify_response<B>(self, response: &Response<B>) -> ClassifiedResponse<RollBack, Eos> {
         let status = response.status();
-        let commits = match Protocol::of(response.headers()) {
-            Protocol::Http => status.is_success() || status.is_redirection(),
+        let eos = match Protocol::of(response.headers()) {
+            Protocol::Http => Eos::Http,
+            Protocol::Grpc => Eos::Grpc,
+            Protocol::GrpcWeb | Protocol::GrpcWebText => Eos::GrpcWeb,
+        };
+        let commits = match eos {
+            Eos::Http => status.is_success() || status.is_redirection(),
             // The HTTP status says nothing there.
-            Protocol::Grpc => match grpc_status(response.headers()) {
-                None if status.is_success() => return ClassifiedResponse::RequiresEos(Eos::Grpc),
+            Eos::Grpc | Eos::GrpcWeb => match grpc_status(response.headers()) {
+                None if status.is_success() => return ClassifiedResponse::RequiresEos(eos),
                 code => status.is_success() && code == Some(true),
             },
         };
@@ -53,7 +60,7 @@ impl ClassifyEos for Eos {
         match self {
             Self::Http => Ok(()),
             Self::Grpc if trailers.and_then(grpc_status) == Some(true) => Ok(()),
-            Self::Grpc => Err(RollBack),
+            Self::Grpc | Self::GrpcWeb => Err(RollBack),
         }
     }
 
@@ -81,10 +88,7 @@ mod tests {
         let response = response.body(()).expect("the response is well formed");
         match Outcome.classify_response(&response) {
             ClassifiedResponse::Ready(result) => Some(result.is_ok()),
-            ClassifiedResponse::RequiresEos(eos) => {
-                assert_eq!(eos, Eos::Grpc);
-                None
-            }
+            ClassifiedResponse::RequiresEos(_) => None,
         }
     }
 

@@ -102,6 +102,10 @@ impl Fate {
                 EndsWith::Head => Self::Ends(Verdict::Commit),
             },
             ClassifiedResponse::RequiresEos(_) if no_body => Self::Ends(Verdict::Rollback),
+            ClassifiedResponse::RequiresEos(Eos::GrpcWeb) => match scope.transaction().is_open() {
+                true => Self::Refused(status_in_body()),
+                false => Self::Ends(Verdict::Commit),
+            },
             ClassifiedResponse::RequiresEos(eos) => Self::EndsWithBody(eos),
         }
     }
@@ -199,6 +203,14 @@ fn stream_open() -> Error {
         ErrorKind::StreamOpen,
         "a stream was open when the handler answered, in a transaction that may write: \
          read it to its end, say read_only(), or say commit_at_end_of_body()",
+    )
+}
+
+fn status_in_body() -> Error {
+    Error::new(
+        ErrorKind::MissingLayer,
+        "a gRPC-Web response has its status in its body, where RoleScopeLayer does not read it: \
+         add GrpcWebLayer outside of JwtAuthLayer and RoleScopeLayer",
     )
 }
 

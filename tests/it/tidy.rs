@@ -69,6 +69,7 @@ fn imports_point_down_only() {
             &["auth", "role", "scope", "answer", "wire"][..],
         ),
         ("src/answer", &["auth", "role", "scope", "wire"]),
+        ("src/grpc.rs", &["auth", "role", "scope", "wire"]),
         ("src/wire.rs", &["auth", "role", "scope"]),
         ("src/auth", &["role", "scope"]),
         ("src/role", &["scope"]),
@@ -108,7 +109,12 @@ fn the_changelog_speaks_of_this_version() {
 #[test]
 fn the_readme_shows_what_runs() {
     let readme = read("README.md");
-    for command in ["cargo run --example todos", "cargo test"] {
+    for command in [
+        "cargo run --example todos",
+        "cargo run --example hyper_server",
+        "cargo run --example tonic_server --features tonic",
+        "cargo test",
+    ] {
         assert!(readme.contains(command), "{command}");
     }
 }

@@ -54,6 +54,10 @@ impl Transaction {
         }
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.lock().phase, Phase::Open(_))
+    }
+
     pub(crate) fn may_write(&self) -> bool {
         self.lock().mode == AccessMode::ReadWrite
     }

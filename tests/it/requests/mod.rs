@@ -2,6 +2,8 @@
 
 mod composition;
 mod errors;
+#[cfg(feature = "tonic")]
+mod grpc;
 mod logs;
 mod over_http;
 pub(crate) mod scope;

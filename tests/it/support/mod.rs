@@ -9,9 +9,15 @@ pub(crate) mod local_postgres;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod events;
-#[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
+#[cfg(feature = "aws-lc-rs")]
 pub(crate) mod example;
 pub(crate) mod files;
+#[cfg(all(
+    feature = "axum",
+    feature = "tonic",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) mod grpc;
 #[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 pub(crate) mod pgbouncer;
 pub(crate) mod processes;
@@ -27,6 +33,8 @@ pub(crate) mod proxy;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod service;
+#[cfg(feature = "aws-lc-rs")]
+pub(crate) mod todos_guide;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

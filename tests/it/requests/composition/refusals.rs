@@ -168,18 +168,25 @@ async fn grpc_clients_are_refused_in_their_own_words() {
         (&open, vec![&expired]),
         (&open, vec!["Basic a", "Basic b"]),
     ] {
-        for content_type in [
-            "application/grpc",
-            "application/grpc+proto",
-            "application/grpc-web",
+        for (content_type, answered) in [
+            ("application/grpc", "application/grpc"),
+            ("application/grpc+proto", "application/grpc"),
+            ("Application/GRPC;a=b", "application/grpc"),
+            ("application/grpc-web", "application/grpc-web+proto"),
+            ("application/grpc-web+proto", "application/grpc-web+proto"),
+            (
+                "application/grpc-web-text",
+                "application/grpc-web-text+proto",
+            ),
+            (
+                "application/grpc-web-text+proto",
+                "application/grpc-web-text+proto",
+            ),
         ] {
             let reply = send(app, grpc(content_type, &authorization)).await;
             assert_eq!(reply.status, 200, "{authorization:?}");
             assert_eq!(reply.headers["grpc-status"], "16", "{authorization:?}");
-            assert_eq!(
-                reply.headers["content-type"], "application/grpc",
-                "{authorization:?}"
-            );
+            assert_eq!(reply.headers["content-type"], answered, "{authorization:?}");
             let message = reply.headers["grpc-message"].to_str().expect("text");
             assert_eq!(message, reply.error.as_ref().expect("an error").to_string());
             assert_eq!(reply.body, "", "{authorization:?}");
