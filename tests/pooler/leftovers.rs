@@ -8,7 +8,8 @@ use crate::support::events::Recorder;
 use crate::support::proxy::within;
 use crate::{ONE_SERVER_CONNECTION, Pooled, backend, scope};
 
-/// Everything that a server connection can carry over, as one row.
+/// Everything that a server connection can carry over, as one row. Itself it may be described by a name, which is closed
+/// within the transaction.
 const TRACES: &str = "SELECT concat_ws(' | ', \
     current_user, session_user, \
     current_setting('request.jwt.claims', true), \
@@ -17,7 +18,7 @@ const TRACES: &str = "SELECT concat_ws(' | ', \
     (SELECT count(*) FROM pg_cursors WHERE is_holdable), \
     (SELECT count(*) FROM pg_listening_channels()), \
     (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), \
-    (SELECT count(*) FROM pg_prepared_statements), \
+    (SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE 'SELECT concat_ws%'), \
     (SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND pg_table_is_visible(oid)))";
 
 const LEAVE: [&str; 13] = [
