@@ -8,12 +8,14 @@ use bb8_postgres::bb8;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 
-use super::connect::{Connect, Connector};
+use super::connect::Connector;
 use super::lease::Leases;
-use super::manager::{Manager, Shared};
+use super::manager::{Manager, Server, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
+use super::recent_writes::RecentWrites;
+use super::replica::Replica;
 use super::role_settings::RoleSettings;
-use super::setup::{self, SetupProblemKind};
+use super::setup::{Expected, SetupProblemKind};
 use super::setup_error::{SetupError, place_of};
 use super::statements::ParameterTypes;
 use super::switch;
@@ -24,6 +26,9 @@ use crate::role::RoleName;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RoleScopedPoolBuilder {
     config: Config,
+    replica: Option<Config>,
+    replica_max_size: Option<u32>,
+    primary_after_write: Duration,
     anonymous_role: Option<String>,
     resting_role: Option<String>,
     max_size: u32,
@@ -41,12 +46,11 @@ pub struct RoleScopedPoolBuilder {
 
 impl RoleScopedPoolBuilder {
     pub(super) fn new(url: &str) -> Result<Self, SetupError> {
-        let config = Config::from_str(url).map_err(|error| SetupError::invalid_url(&error))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(SetupError::no_tls());
-        }
         Ok(Self {
-            config,
+            config: read_url(url)?,
+            replica: None,
+            replica_max_size: None,
+            primary_after_write: Duration::ZERO,
             anonymous_role: None,
             resting_role: None,
             max_size: 10,
@@ -172,6 +176,60 @@ impl RoleScopedPoolBuilder {
         self
     }
 
+    /// Has transactions that are `READ ONLY` served by a replica: a streaming standby of the database, say.
+    ///
+    /// All others stay on the primary, as do `SERIALIZABLE` ones and those that ask for it
+    /// ([`on_primary`](crate::RoleScopedConnection::on_primary)). The replica's connections are a pool of their own, with
+    /// the same options. Where the replica is away the primary serves, and the replica is looked for in the background
+    /// once a second; [the module](crate::scope#a-replica-for-reads) has the details. Defaults to none.
+    ///
+    /// The URL can name several hosts: the first that accepts a connection serves, or with
+    /// `load_balance_hosts=random` any of them. `target_session_attrs=read-only` passes over hosts that are, or have
+    /// become, a primary.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where the URL cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rolescope::RoleScopedPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = RoleScopedPool::builder("postgres://authenticator@db-1/app")?
+    ///     .replica("postgres://authenticator@db-2,db-3/app?load_balance_hosts=random&target_session_attrs=read-only")?
+    ///     .primary_after_write(Duration::from_secs(2))
+    ///     .anonymous_role("anon")
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replica(mut self, url: &str) -> Result<Self, SetupError> {
+        self.replica = Some(read_url(url)?);
+        Ok(self)
+    }
+
+    /// Sets how many connections to the replica there may be. Defaults to [`max_size`](Self::max_size); 0 counts as 1.
+    pub fn replica_max_size(mut self, connections: u32) -> Self {
+        self.replica_max_size = Some(connections.max(1));
+        self
+    }
+
+    /// Keeps a caller's reads on the primary for this long after its last COMMIT of a `READ WRITE` transaction, so that it
+    /// sees what it wrote. Defaults to zero: reads go to the replica at once.
+    ///
+    /// Choose more than the replica's usual lag. A caller is the role together with the token's claim `sub`, or with all
+    /// claims where it has none; all anonymous requests are one caller. The time counts from the answer to COMMIT, and
+    /// starts before the response is let through. It is known to this process alone: where several serve the same
+    /// callers, have the balancer keep each caller to one of them, or commit with `synchronous_commit = remote_apply`.
+    pub fn primary_after_write(mut self, time: Duration) -> Self {
+        self.primary_after_write = time;
+        self
+    }
+
     /// Accepts a set-up that [`build`](Self::build) otherwise refuses as dangerous. Say it once for each kind.
     pub fn accept_setup_problem(mut self, kind: SetupProblemKind) -> Self {
         self.accepted.push(kind);
@@ -189,21 +247,9 @@ impl RoleScopedPoolBuilder {
     ///
     /// Dropping the future builds nothing.
     pub async fn build(self) -> Result<RoleScopedPool, SetupError> {
-        let accepted = self.accepted.clone();
-        let anonymous_role = self.anonymous_role.clone();
-        let resting_role = self.resting_role.clone();
-        let timeout = self.connect_timeout;
-        let place = place_of(&self.config);
+        let expected = self.expected(&self.config);
         let pool = self.build_lazy()?;
-        setup::check(
-            &*pool.shared().connector,
-            &place,
-            timeout,
-            anonymous_role.as_deref(),
-            resting_role.as_deref(),
-            &accepted,
-        )
-        .await?;
+        expected.check(&*pool.shared().connector).await?;
         if let Some(role_settings) = &pool.pool().role_settings {
             role_settings
                 .load()
@@ -212,6 +258,9 @@ impl RoleScopedPoolBuilder {
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
         pool.acquire().await.map_err(SetupError::from_pool)?;
+        if let Some(replica) = pool.replica() {
+            replica.look().await?;
+        }
         Ok(pool)
     }
 
@@ -238,54 +287,91 @@ impl RoleScopedPoolBuilder {
             None => anonymous_role.clone(),
         };
         for role in anonymous_role.iter().chain(&resting_role) {
-            if self.config.get_user() == Some(role.as_str()) {
+            let mut configs = std::iter::once(&self.config).chain(&self.replica);
+            if configs.any(|config| config.get_user() == Some(role.as_str())) {
                 return Err(SetupError::role_is_login(role.as_str()));
             }
         }
         self.options.app_settings.check()?;
 
-        let mut requests = self.config.clone();
-        requests.options(switch::startup_options(
-            self.config.get_options(),
-            resting_role.as_ref(),
-            self.statement_timeout,
-            self.idle_in_transaction_timeout,
-        ));
-        if requests.get_application_name().is_none() {
-            requests.application_name("rolescope");
-        }
-        let connector: Box<dyn Connect> =
-            Box::new(Connector::new(requests, self.config.clone(), NoTls));
-        let shared = Arc::new(Shared::new(
-            connector,
-            self.connect_timeout,
-            resting_role.map(|role| role.as_str().to_owned()),
-            self.statement_cache,
-        ));
-        let bb8 = bb8::Pool::builder()
-            .max_size(self.max_size)
-            .max_lifetime(self.max_lifetime)
-            .idle_timeout(self.idle_timeout)
-            .connection_timeout(self.acquire_timeout.max(Duration::from_millis(1)))
-            .test_on_check_out(false)
-            .retry_connection(false)
-            .build_unchecked(Manager(Arc::clone(&shared)));
+        let resting = resting_role.as_ref();
+        let leases = self.leases(Server::Primary, &self.config, resting);
+        let replica = self.replica.as_ref().map(|config| {
+            let leases = self.leases(Server::Replica, config, resting);
+            Arc::new(Replica::new(leases, self.expected(config)))
+        });
+        let notes_writes = replica.is_some() && !self.primary_after_write.is_zero();
         let role_settings = self
             .role_settings
-            .then(|| Arc::new(RoleSettings::new(Arc::clone(&shared))));
+            .then(|| Arc::new(RoleSettings::new(Arc::clone(&leases.shared))));
         Ok(RoleScopedPool::new(Pool {
             login: self.config.get_user().map(Into::into),
-            leases: Leases::new(
-                shared,
-                bb8,
-                self.max_size,
-                self.acquire_timeout,
-                self.options.reset_timeout,
-            ),
+            leases,
+            replica,
+            recent_writes: notes_writes.then(|| RecentWrites::new(self.primary_after_write)),
             parameter_types: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
             options: self.options,
             anonymous_role,
             role_settings,
         }))
     }
+
+    /// What one of the servers is looked at for.
+    fn expected(&self, config: &Config) -> Expected {
+        Expected {
+            place: place_of(config),
+            timeout: self.connect_timeout,
+            anonymous_role: self.anonymous_role.clone(),
+            resting_role: self.resting_role.clone(),
+            accepted: self.accepted.clone(),
+        }
+    }
+
+    /// Makes the sessions' pool of one of the servers.
+    fn leases(&self, server: Server, config: &Config, resting_role: Option<&RoleName>) -> Leases {
+        let mut requests = config.clone();
+        requests.options(switch::startup_options(
+            config.get_options(),
+            resting_role,
+            self.statement_timeout,
+            self.idle_in_transaction_timeout,
+        ));
+        if requests.get_application_name().is_none() {
+            requests.application_name("rolescope");
+        }
+        let shared = Arc::new(Shared::new(
+            server,
+            Box::new(Connector::new(requests, config.clone(), NoTls)),
+            self.connect_timeout,
+            resting_role.map(|role| role.as_str().to_owned()),
+            self.statement_cache,
+        ));
+        let max_size = match server {
+            Server::Primary => self.max_size,
+            Server::Replica => self.replica_max_size.unwrap_or(self.max_size),
+        };
+        let bb8 = bb8::Pool::builder()
+            .max_size(max_size)
+            .max_lifetime(self.max_lifetime)
+            .idle_timeout(self.idle_timeout)
+            .connection_timeout(self.acquire_timeout.max(Duration::from_millis(1)))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .build_unchecked(Manager(Arc::clone(&shared)));
+        Leases::new(
+            shared,
+            bb8,
+            max_size,
+            self.acquire_timeout,
+            self.options.reset_timeout,
+        )
+    }
+}
+
+fn read_url(url: &str) -> Result<Config, SetupError> {
+    let config = Config::from_str(url).map_err(|error| SetupError::invalid_url(&error))?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(SetupError::no_tls());
+    }
+    Ok(config)
 }

@@ -10,8 +10,16 @@ use super::connect::Connect;
 use super::connection::{Connection, Session};
 use crate::error::{Error, ErrorKind};
 
+/// Which of the two servers sessions are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Primary,
+    Replica,
+}
+
 /// What the manager and the pool know together.
 pub(crate) struct Shared {
+    pub(crate) server: Server,
     pub(crate) connector: Box<dyn Connect>,
     pub(crate) connect_timeout: Duration,
     pub(crate) resting_role: Option<String>,
@@ -30,12 +38,14 @@ struct Failure {
 
 impl Shared {
     pub(crate) fn new(
+        server: Server,
         connector: Box<dyn Connect>,
         connect_timeout: Duration,
         resting_role: Option<String>,
         statement_cache: usize,
     ) -> Self {
         Self {
+            server,
             connector,
             connect_timeout,
             resting_role,

@@ -39,8 +39,8 @@ pub(super) struct Failure {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Retry {
-    /// The session was dead before `BEGIN` was answered.
+pub(super) enum Retry {
+    /// The session was dead before `BEGIN` was answered, or is the silent one of a replica.
     OnAnotherSession,
     /// The cached statement no longer fits the tables that it names.
     PreparedAnew,
@@ -68,7 +68,7 @@ impl Transaction {
                 Err(failure) => failure,
             };
             match failure.retry {
-                Some(retry) if retried.is_none() && self.start_again(&current) => {
+                Some(retry) if retried.is_none() && self.start_again(&current, retry) => {
                     retried = Some(retry);
                 }
                 _ => return Err(failure.error.token_sent(self.scope.token_sent())),
@@ -245,10 +245,11 @@ impl From<Error> for Failure {
 
 impl From<BeginError> for Failure {
     fn from(failure: BeginError) -> Self {
-        let lost = failure.begin_unanswered && failure.error.kind() == ErrorKind::ConnectionLost;
+        let dead = failure.begin_unanswered
+            && (failure.error.kind() == ErrorKind::ConnectionLost || failure.is_silence());
         Self {
             error: failure.error,
-            retry: lost.then_some(Retry::OnAnotherSession),
+            retry: dead.then_some(Retry::OnAnotherSession),
         }
     }
 }

@@ -4,5 +4,6 @@ mod composition;
 mod errors;
 mod logs;
 mod over_http;
+mod replica;
 mod scope;
 mod seeds;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Database;
+use super::local_postgres::LocalPostgres;
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,14 +77,17 @@ struct Connection {
 impl Proxy {
     /// Starts a proxy for one test.
     pub(crate) fn start(database: &Database) -> Self {
+        Self::before(database.server, &database.url("LOGIN"))
+    }
+
+    /// Starts a proxy before a server. The URL is for the user `LOGIN`.
+    pub(crate) fn before(server: &LocalPostgres, url: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(6000);
         // In the server's own directory, which goes with the server: a socket's name is made of nothing but its port.
         let port = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = database.server.directory();
+        let directory = server.directory();
         let mut this = Self {
-            url: database
-                .url("LOGIN")
-                .replace(":5432/", &format!(":{port}/")),
+            url: url.replace(":5432/", &format!(":{port}/")),
             socket: directory.join(format!(".s.PGSQL.{port}")),
             upstream: directory.join(".s.PGSQL.5432"),
             state: watch::Sender::default(),
@@ -93,9 +97,14 @@ impl Proxy {
         this
     }
 
+    /// Returns the URL for a user, who needs no password.
+    pub(crate) fn url(&self, user: &str) -> String {
+        self.url.replace("LOGIN", user)
+    }
+
     /// A pool builder for a login role of one's own.
     pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
-        RoleScopedPool::builder(&self.url.replace("LOGIN", login)).expect("the URL can be read")
+        RoleScopedPool::builder(&self.url(login)).expect("the URL can be read")
     }
 
     /// A pool builder as `authenticator`, with `anon` as the anonymous role and one connection.
