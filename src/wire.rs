@@ -17,17 +17,41 @@ use crate::error::Error;
 pub(crate) enum Protocol {
     Http,
     Grpc,
+    /// gRPC for browsers: what are trailers elsewhere is the end of the body.
+    GrpcWeb,
+    /// The same with its body in base64.
+    GrpcWebText,
 }
 
 impl Protocol {
-    /// Reads the protocol off the request's `content-type`, as gRPC defines it.
+    /// Reads the protocol off a `content-type`, as gRPC defines it.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        const GRPC: &[u8] = b"application/grpc";
-        let grpc = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-            let start = value.as_bytes().get(..GRPC.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-        });
-        if grpc { Self::Grpc } else { Self::Http }
+        let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
+            return Self::Http;
+        };
+        let starts_with = |prefix: &str| {
+            let start = content_type.as_bytes().get(..prefix.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        };
+        if starts_with("application/grpc-web-text") {
+            Self::GrpcWebText
+        } else if starts_with("application/grpc-web") {
+            Self::GrpcWeb
+        } else if starts_with("application/grpc") {
+            Self::Grpc
+        } else {
+            Self::Http
+        }
+    }
+
+    /// The `content-type` of an answer without a message.
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Http => "application/json",
+            Self::Grpc => "application/grpc",
+            Self::GrpcWeb => "application/grpc-web+proto",
+            Self::GrpcWebText => "application/grpc-web-text+proto",
+        })
     }
 }
 
@@ -100,7 +124,9 @@ pub(crate) fn respond<B>(error: &Error, protocol: Protocol) -> Response<Response
 /// Lets an inner service's response through. An error of this crate that a handler answered with becomes gRPC for a gRPC
 /// client: the handler's framework knows HTTP only.
 pub(crate) fn pass<B>(response: Response<B>, protocol: Protocol) -> Response<ResponseBody<B>> {
-    if protocol == Protocol::Grpc
+    #[cfg(feature = "tonic")]
+    let response = crate::grpc::with_error(response);
+    if protocol != Protocol::Http
         && Protocol::of(response.headers()) == Protocol::Http
         && let Some(error) = response.extensions().get::<Error>()
     {
@@ -117,28 +143,28 @@ fn shape(error: &Error, answer: Answer, protocol: Protocol) -> Response<Bytes> {
             let mut response = Response::new(Bytes::from(body));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
-            response.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            );
             response
         }
-        Protocol::Grpc => {
+        Protocol::Grpc | Protocol::GrpcWeb | Protocol::GrpcWebText => {
             let mut response = Response::new(Bytes::new());
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/grpc"),
-            );
-            headers.insert("grpc-status", HeaderValue::from(answer.grpc_code));
-            if let Ok(message) = HeaderValue::from_str(&percent_encode(&answer.body.message)) {
-                headers.insert("grpc-message", message);
-            }
+            *response.headers_mut() = grpc_headers(&answer);
             response
         }
     };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, protocol.content_type());
     response.extensions_mut().insert(error.clone());
     response
+}
+
+/// The status of a gRPC response, which stands in its trailers or, where it has nothing else, in its headers.
+pub(crate) fn grpc_headers(answer: &Answer) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("grpc-status", HeaderValue::from(answer.grpc_code));
+    if let Ok(message) = HeaderValue::from_str(&percent_encode(&answer.body.message)) {
+        headers.insert("grpc-message", message);
+    }
+    headers
 }
 
 /// Encodes a `grpc-message`: printable ASCII but `%` stays, the rest becomes `%XX`.
@@ -158,13 +184,45 @@ fn percent_encode(text: &str) -> String {
     encoded
 }
 
+impl Error {
+    /// Makes the response that tells an HTTP client of this error, and reports it to the operator where it is the server's
+    /// fault: one event for each call.
+    ///
+    /// It is for services on plain hyper or tower, whose handlers make their responses themselves. A gRPC client gets it as
+    /// gRPC: the layers of this crate turn it around on its way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "postgres")] {
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use rolescope::{Error, RoleScopedConnection};
+    ///
+    /// async fn handle<B>(request: Request<B>) -> Response<Full<Bytes>> {
+    ///     tasks(request).await.unwrap_or_else(|error| error.to_response())
+    /// }
+    ///
+    /// async fn tasks<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Error> {
+    ///     let db = RoleScopedConnection::from_extensions(request.extensions())?;
+    ///     let tasks: Vec<String> = db.query_scalar("SELECT task FROM todos", &[]).await?;
+    ///     Ok(Response::new(Full::from(tasks.join("\n"))))
+    /// }
+    /// # }
+    /// ```
+    pub fn to_response<B: From<Bytes>>(&self) -> Response<B> {
+        let answer = self.answer();
+        self.report(&answer);
+        shape(self, answer, Protocol::Http).map(B::from)
+    }
+}
+
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl axum_core::response::IntoResponse for Error {
     fn into_response(self) -> axum_core::response::Response {
-        let answer = self.answer();
-        self.report(&answer);
-        shape(&self, answer, Protocol::Http).map(axum_core::body::Body::from)
+        self.to_response()
     }
 }
 

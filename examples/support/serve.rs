@@ -1,12 +1,13 @@
-//! What both examples need around their `app`: a port, and an end.
+//! What all examples need around their service: a port, and an end.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 /// Shows the operator what goes wrong.
 pub(crate) fn log_to_stderr() {
@@ -39,6 +40,7 @@ pub(crate) fn url(listener: &TcpListener) -> Result<String, String> {
 pub(crate) struct Shutdown {
     interrupt: Signal,
     terminate: Signal,
+    stop: watch::Sender<()>,
 }
 
 impl Shutdown {
@@ -47,7 +49,16 @@ impl Shutdown {
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
+            stop: watch::Sender::default(),
         })
+    }
+
+    /// Comes about when the server shall take no more requests.
+    pub(crate) fn stop(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut told = self.stop.subscribe();
+        async move {
+            let _ = told.changed().await;
+        }
     }
 
     async fn asked_for(&mut self) {
@@ -59,22 +70,17 @@ impl Shutdown {
 }
 
 /// Serves until told to stop; requests that have begun may end, for ten seconds or until told again.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    app: Router,
+pub(crate) async fn serve<E: Display>(
+    server: impl IntoFuture<Output = Result<(), E>>,
     mut shutdown: Shutdown,
 ) -> Result<(), String> {
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let mut server = std::pin::pin!(async { server.await.map_err(|e| e.to_string()) });
+    let mut server = std::pin::pin!(server.into_future());
     tokio::select! {
-        result = &mut server => return result,
-        () = shutdown.asked_for() => drop(stop),
+        result = &mut server => return result.map_err(|e| e.to_string()),
+        () = shutdown.asked_for() => { shutdown.stop.send_replace(()); }
     }
     tokio::select! {
-        result = server => result,
+        result = server => result.map_err(|e| e.to_string()),
         () = shutdown.asked_for() => Ok(()),
         () = tokio::time::sleep(Duration::from_secs(10)) => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::Read;
 
-use rolescope::tokio_postgres::config::{Config, Host};
+use rolescope::tokio_postgres::config::{Config, Host, SslMode};
 use rolescope::tokio_postgres::error::SqlState;
 use rolescope::tokio_postgres::{self, Client, NoTls};
 
@@ -172,6 +172,7 @@ fn login_url(config: &Config, names: &Names, password: &str) -> String {
         Host::Unix(directory) => directory.to_string_lossy().into_owned(),
     });
     let hosts: Vec<_> = hosts.collect();
+    let plain = config.get_ssl_mode() == SslMode::Disable;
     let ports: Vec<_> = config.get_ports().iter().map(u16::to_string).collect();
     let mut url = String::new();
     for (key, value) in [
@@ -180,6 +181,7 @@ fn login_url(config: &Config, names: &Names, password: &str) -> String {
         ("user", &names.authenticator),
         ("password", password),
         ("dbname", &names.database),
+        ("sslmode", if plain { "disable" } else { "" }),
     ] {
         if !value.is_empty() {
             let value = value.replace('\\', r"\\").replace('\'', r"\'");

@@ -43,9 +43,12 @@ impl Error {
             K::Database => self.database_answer(),
             #[cfg(not(feature = "postgres"))]
             K::Database => self.internal(),
-            K::Statement | K::TransactionAborted | K::ScopeLeft | K::Finished | K::MissingLayer => {
-                self.internal()
-            }
+            K::Statement
+            | K::TransactionAborted
+            | K::StreamOpen
+            | K::ScopeLeft
+            | K::Finished
+            | K::MissingLayer => self.internal(),
             K::CommitUnknown => self.says(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 2,

@@ -214,7 +214,8 @@ pub(super) fn cure(code: &SqlState) -> Option<&'static str> {
         }
         "26000" | "42P05" => {
             "something dropped or planted prepared statements in this session: \
-             no SQL of the service may run PREPARE, DEALLOCATE or DISCARD"
+             no SQL of the service may run PREPARE, DEALLOCATE or DISCARD, \
+             and of a connection pooler before PostgreSQL the pool must know (RoleScopedPoolBuilder::pooler)"
         }
         "3F000" | "42883" | "42P01" | "42703" => {
             "the handler's SQL names what does not exist, or what the role's search_path does not reach: \

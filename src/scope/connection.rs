@@ -11,7 +11,6 @@ use super::pg::mode::{AccessMode, Isolation};
 use super::pg::statement::Params;
 use super::pg::transaction::Transaction;
 use super::rows::{at_most_one, one, scalar};
-use super::savepoint::Savepoint;
 use crate::auth::jwt::Claims;
 use crate::error::{Error, ErrorKind};
 use crate::role::RoleName;
@@ -55,8 +54,8 @@ pub struct RoleScopedConnection {
 #[derive(Clone, Debug)]
 pub(super) struct Refused(pub(super) Error);
 
-type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
-type TypedParameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(super) type TypedParameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
 impl RoleScopedConnection {
     pub(super) fn new(transaction: Arc<Transaction>) -> Self {
@@ -248,7 +247,10 @@ impl RoleScopedConnection {
         Ok(answer.affected)
     }
 
-    /// Runs a statement whose parameters' types are given, without preparing it, and returns its rows.
+    /// Runs a statement whose parameters' types are given, without keeping it prepared, and returns its rows.
+    ///
+    /// It suits texts that are made up as they are needed. The first time that the pool meets one, it is described to learn
+    /// its columns, which takes a round trip more; so does one with columns of other types than PostgreSQL's own each time.
     ///
     /// # Errors
     ///
@@ -300,8 +302,8 @@ impl RoleScopedConnection {
         at_most_one(self.query_typed(sql, params).await?)
     }
 
-    /// Runs a statement as [`query_typed`](Self::query_typed) does and returns the number of rows that it changed, or
-    /// returned.
+    /// Runs a statement whose parameters' types are given, without preparing it, and returns the number of rows that it
+    /// changed, or returned. It never takes a round trip more.
     ///
     /// # Errors
     ///
@@ -315,8 +317,7 @@ impl RoleScopedConnection {
         sql: &str,
         params: TypedParameters<'_>,
     ) -> Result<u64, Error> {
-        let answer = self.transaction.run(sql, Params::Typed(params)).await?;
-        Ok(answer.affected)
+        self.transaction.run_command(sql, params).await
     }
 
     /// Runs several statements, separated by semicolons, without parameters.
@@ -332,67 +333,6 @@ impl RoleScopedConnection {
     /// See [the type](Self#cancel-safety).
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         self.transaction.run_batch(sql).await
-    }
-
-    // --- how it ends ---
-
-    /// Sets a savepoint: an error behind it can be rolled back without losing what came before.
-    ///
-    /// Savepoints nest. They do not fence off other handles: a statement of another clone falls on this side of the
-    /// savepoint or the other as it is sent.
-    ///
-    /// # Errors
-    ///
-    /// As [`query`](Self::query).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future can leave the savepoint set, which harms nothing.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(db: rolescope::RoleScopedConnection) -> Result<(), rolescope::Error> {
-    /// let savepoint = db.savepoint().await?;
-    /// match db.execute("INSERT INTO tags (name) VALUES ($1)", &[&"rust"]).await {
-    ///     Ok(_) => savepoint.release().await?,
-    ///     Err(_) => savepoint.rollback().await?,
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn savepoint(&self) -> Result<Savepoint, Error> {
-        Savepoint::set(self).await
-    }
-
-    /// Commits now, whatever the response will be. Later use of any handle of the request is an error.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::TransactionAborted`] where a statement had failed, [`ErrorKind::Database`] where COMMIT itself was
-    /// refused, [`ErrorKind::CommitUnknown`] where the connection was lost meanwhile. A 2xx response is then replaced by
-    /// this error, even if the handler ignores it.
-    ///
-    /// # Cancel safety
-    ///
-    /// COMMIT is sent at the first poll and never cancelled. If the future is dropped before it is answered, a 2xx
-    /// response becomes a 500 that says that the outcome is unknown. It waits for the statements sent before: do not keep
-    /// one of their futures unpolled meanwhile.
-    pub async fn commit(&self) -> Result<(), Error> {
-        self.transaction.commit().await
-    }
-
-    /// Rolls back now, whatever the response will be. Later use of any handle of the request is an error.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::ConnectionLost`] where the connection was lost: the transaction is rolled back all the same.
-    ///
-    /// # Cancel safety
-    ///
-    /// ROLLBACK is sent at the first poll.
-    pub async fn rollback(&self) -> Result<(), Error> {
-        self.transaction.rollback().await
     }
 }
 

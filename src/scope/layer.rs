@@ -1,26 +1,26 @@
 //! [`RoleScopeLayer`]: gives each request its transaction and ends it with the response.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, header};
-use pin_project::pin_project;
+use hyper::body::Body;
 use tower::{Layer, Service};
 
+use super::body::ScopedBody;
 use super::connection::{Refused, RoleScopedConnection};
-use super::outcome::{self, Outcome};
-use super::pg::ending::Verdict;
+use super::guard::OpenScope;
 use super::pg::mode::AccessMode;
 use super::pg::pool::RoleScopedPool;
 use super::pg::switch::RequestSettings;
-use super::pg::transaction::{Finish, Transaction};
+use super::pg::transaction::Transaction;
+use super::response::{Exchange, ResponseFuture};
 use crate::auth::Access;
 use crate::error::{Error, ErrorKind};
 use crate::role::RolePolicy;
-use crate::wire::{self, Protocol, ResponseBody};
+use crate::wire::Protocol;
 
 /// Gives each request a [`RoleScopedConnection`] and ends its transaction with the response.
 ///
@@ -83,6 +83,21 @@ impl RoleScopeLayer {
     ///
     /// For one route, put [`AccessMode`] on it as a layer; for one request, say
     /// [`read_only`](RoleScopedConnection::read_only) in the handler.
+    ///
+    /// # Examples
+    ///
+    /// Every gRPC request is a POST; its path names the method:
+    ///
+    /// ```
+    /// # fn example(scope: rolescope::RoleScopeLayer) -> rolescope::RoleScopeLayer {
+    /// use rolescope::AccessMode;
+    ///
+    /// scope.access_mode(|_, uri| match uri.path() {
+    ///     "/todos.Todos/List" => AccessMode::ReadOnly,
+    ///     _ => AccessMode::ReadWrite,
+    /// })
+    /// # }
+    /// ```
     #[must_use]
     pub fn access_mode(
         mut self,
@@ -195,8 +210,9 @@ pub struct RoleScopeService<S> {
 impl<S, ReqB, ResB> Service<Request<ReqB>> for RoleScopeService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body<Data = Bytes>,
 {
-    type Response = Response<ResponseBody<ResB>>;
+    type Response = Response<ScopedBody<ResB>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, ResB>;
 
@@ -205,20 +221,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let protocol = Protocol::of(request.headers());
-        let transaction = match self.layer.open_scope(&request) {
+        let exchange = Exchange {
+            protocol: Protocol::of(request.headers()),
+            version: request.version(),
+            head: request.method() == Method::HEAD,
+        };
+        let scope = match self.layer.open_scope(&request) {
             Ok(connection) => {
                 let transaction = Arc::clone(connection.transaction());
                 // What a layer of this kind further out left there is not for this one's handlers.
                 request.extensions_mut().remove::<Refused>();
                 request.extensions_mut().insert(connection);
-                Some(OpenScope(transaction))
+                Some(OpenScope::new(transaction))
             }
             Err(error) if error.kind() == ErrorKind::MissingLayer => {
-                return ResponseFuture {
-                    state: State::Refused { error },
-                    protocol,
-                };
+                return ResponseFuture::refused(error, exchange);
             }
             Err(error) => {
                 request.extensions_mut().remove::<RoleScopedConnection>();
@@ -226,135 +243,6 @@ where
                 None
             }
         };
-        ResponseFuture {
-            state: State::Inner {
-                future: self.inner.call(request),
-                transaction,
-            },
-            protocol,
-        }
-    }
-}
-
-/// The transaction while the handler runs. Dropped before its end, with the request's future, it is rolled back.
-struct OpenScope(Arc<Transaction>);
-
-impl Drop for OpenScope {
-    fn drop(&mut self) {
-        drop(self.0.finish(Verdict::Rollback));
-    }
-}
-
-/// A client that is told `grpc-status: 0` in the trailers would believe that it was stored.
-fn too_late() -> Error {
-    Error::new(
-        ErrorKind::TransactionAborted,
-        "a gRPC response whose status comes in its trailers cannot be committed by this version, so nothing was stored: \
-         say commit() in the handler",
-    )
-}
-
-/// Is the response of [`RoleScopeService`], behind the end of its transaction.
-///
-/// Waiting for that end is a boxed future, made only where there is an end to wait for.
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<F, B> {
-    #[pin]
-    state: State<F, B>,
-    protocol: Protocol,
-}
-
-#[pin_project(project = StateProj)]
-enum State<F, B> {
-    Inner {
-        #[pin]
-        future: F,
-        transaction: Option<OpenScope>,
-    },
-    Ending {
-        outcome: BoxFuture<'static, Result<(), Error>>,
-        response: Option<Response<B>>,
-        verdict: Verdict,
-        token_sent: bool,
-    },
-    Refused {
-        error: Error,
-    },
-}
-
-impl<F, B, E> Future for ResponseFuture<F, B>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<ResponseBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let (result, response, verdict) = match this.state.as_mut().project() {
-                StateProj::Refused { error } => {
-                    return Poll::Ready(Ok(wire::respond(error, *this.protocol)));
-                }
-                StateProj::Inner {
-                    future,
-                    transaction,
-                } => {
-                    let response = ready!(future.poll(cx))?;
-                    let Some(open) = transaction.take() else {
-                        return Poll::Ready(Ok(wire::pass(response, *this.protocol)));
-                    };
-                    let verdict = Outcome::verdict(&response);
-                    match open.0.finish(verdict) {
-                        Finish::Done(result) => (result, response, verdict),
-                        Finish::Ending(ending) => {
-                            let token_sent = open.0.scope().token_sent();
-                            let tells_later = outcome::tells_later(&response);
-                            this.state.set(State::Ending {
-                                outcome: Box::pin(async move {
-                                    ending.outcome().await?;
-                                    if tells_later { Err(too_late()) } else { Ok(()) }
-                                }),
-                                response: Some(response),
-                                verdict,
-                                token_sent,
-                            });
-                            continue;
-                        }
-                    }
-                }
-                StateProj::Ending {
-                    outcome,
-                    response,
-                    verdict,
-                    token_sent,
-                } => {
-                    let result = ready!(outcome.as_mut().poll(cx))
-                        .map_err(|error| error.token_sent(*token_sent));
-                    match response.take() {
-                        Some(response) => (result, response, *verdict),
-                        None => panic!("`ResponseFuture` was polled after it was ready"),
-                    }
-                }
-            };
-            return Poll::Ready(Ok(match result {
-                Err(error)
-                    if verdict == Verdict::Commit
-                        || matches!(
-                            error.kind(),
-                            ErrorKind::ScopeLeft | ErrorKind::TransactionAborted
-                        ) =>
-                {
-                    wire::respond(&error, *this.protocol)
-                }
-                _ => wire::pass(response, *this.protocol),
-            }));
-        }
-    }
-}
-
-impl<F, B> fmt::Debug for ResponseFuture<F, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        ResponseFuture::new(self.inner.call(request), scope, exchange)
     }
 }

@@ -10,7 +10,7 @@
 //!    sets the role, `request.jwt.claims`, `request.method` and `request.path`, for this transaction only.
 //! 3. Later statements follow in the same transaction. Several handles, clones or extractions, share it.
 //! 4. When the response's head is ready, all handles are revoked. Statements that were sent are waited for; one that is
-//!    run later, from a task that the handler has spawned for example, is an error.
+//!    run later, from a task that the handler has spawned for example, is an error. A stream that the body holds goes on.
 //! 5. 2xx and 3xx commit, everything else rolls back. Where something may have been changed, the response waits for it.
 //! 6. The session is reset and goes back to the pool. Its answer to that is read before it serves again.
 //!
@@ -24,9 +24,23 @@
 //! | COMMIT is refused, or a statement's error was ignored | the error takes the place of a 2xx |
 //! | the connection is lost during COMMIT | 500: it is *unknown* whether it was stored |
 //! | the handler's SQL left its transaction or role | 500, and the session is closed |
+//! | a read's stream is still open | the transaction goes on, and ends with the body |
+//! | a write's stream is still open | 500 and ROLLBACK, unless the handler said [`commit_at_end_of_body`](RoleScopedConnection::commit_at_end_of_body) |
+//! | it was said, and the body comes to its end | COMMIT, and the end of the body waits for it; if that fails, the body ends with an error |
+//! | a gRPC response with its status in the trailers | COMMIT before a `grpc-status: 0` is passed on, which is replaced if that fails; otherwise ROLLBACK |
+//! | the body fails, or is dropped before its end | ROLLBACK |
 //!
 //! Say `commit` in the handler only where a failure must be stored too: a failed login that is counted, for example.
 //! An error within the transaction makes all of it fail, unless a [`savepoint`](RoleScopedConnection::savepoint) was set.
+//!
+//! # Streams
+//!
+//! [`query_stream`](RoleScopedConnection::query_stream), [`copy_out`](RoleScopedConnection::copy_out) and
+//! [`copy_in`](RoleScopedConnection::copy_in) read and write without holding all of it in memory. See [`RowStream`] for
+//! what a stream does to its transaction, and for a response body made of rows.
+//!
+//! A streaming response keeps its connection until the client has read all of it. Give slow clients a limit: a timeout on
+//! the body (`tower_http::timeout::ResponseBodyTimeoutLayer`), and a pool that is large enough.
 //!
 //! # Outside of requests
 //!
@@ -51,6 +65,10 @@
 //! - *Its set-up* is checked as the primary's is, before it is used. The settings of roles
 //!   ([`role_settings`](RoleScopedPoolBuilder::role_settings)) are read from the primary.
 //!
+//! # Connection poolers
+//!
+//! Between a pool and PostgreSQL there may be PgBouncer; the pool must be told: see [`Pooler`].
+//!
 //! # Deadlines
 //!
 //! | what is waited for | default | option of [`RoleScopedPoolBuilder`] |
@@ -64,22 +82,31 @@
 
 mod access_mode;
 mod begin;
+mod body;
 mod connection;
+mod end;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
+mod guard;
 mod layer;
 mod outcome;
 pub(crate) mod pg;
+mod response;
 mod rows;
 mod savepoint;
+mod streams;
 
 pub use access_mode::WithAccessMode;
+pub use body::ScopedBody;
 pub use connection::RoleScopedConnection;
-pub use layer::{ResponseFuture, RoleScopeLayer, RoleScopeService};
+pub use layer::{RoleScopeLayer, RoleScopeService};
 pub use pg::builder::RoleScopedPoolBuilder;
 pub use pg::mode::{AccessMode, Isolation};
 pub use pg::pool::{PoolStatus, RoleScopedPool};
+pub use pg::pooler::Pooler;
 pub use pg::setup::{SetupProblem, SetupProblemKind};
 pub use pg::setup_error::SetupError;
+pub use response::ResponseFuture;
 pub use savepoint::Savepoint;
+pub use streams::{CopyIn, CopyOut, RowStream};

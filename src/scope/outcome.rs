@@ -5,7 +5,6 @@ use std::fmt::Display;
 use http::{HeaderMap, Response};
 use tower_http::classify::{ClassifiedResponse, ClassifyEos, ClassifyResponse};
 
-use super::pg::ending::Verdict;
 use crate::wire::Protocol;
 
 /// Reads the verdict off the head of a response.
@@ -16,42 +15,35 @@ pub(super) struct Outcome;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RollBack;
 
-/// No response is left to be judged by its trailers.
-pub(super) enum Never {}
-
-impl Outcome {
-    pub(super) fn verdict<B>(response: &Response<B>) -> Verdict {
-        match Self.classify_response(response) {
-            ClassifiedResponse::Ready(Ok(())) => Verdict::Commit,
-            ClassifiedResponse::Ready(Err(RollBack)) => Verdict::Rollback,
-            ClassifiedResponse::RequiresEos(never) => match never {},
-        }
-    }
-}
-
-/// Whether a gRPC response says only in its trailers how it went, after the transaction has ended.
-pub(super) fn tells_later<B>(response: &Response<B>) -> bool {
-    Protocol::of(response.headers()) == Protocol::Grpc
-        && response.status().is_success()
-        && !response.headers().contains_key("grpc-status")
+/// Reads the verdict off the end of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eos {
+    /// A body that has come to its end without an error is a success.
+    Http,
+    /// The trailers tell.
+    Grpc,
+    /// The end of the body tells, in words that only a client reads.
+    GrpcWeb,
 }
 
 impl ClassifyResponse for Outcome {
     type FailureClass = RollBack;
-    type ClassifyEos = Never;
+    type ClassifyEos = Eos;
 
-    fn classify_response<B>(self, response: &Response<B>) -> ClassifiedResponse<RollBack, Never> {
+    fn classify_response<B>(self, response: &Response<B>) -> ClassifiedResponse<RollBack, Eos> {
         let status = response.status();
-        let commits = match Protocol::of(response.headers()) {
-            Protocol::Http => status.is_success() || status.is_redirection(),
-            // The HTTP status says nothing there. A code that is missing or malformed is not a success.
-            Protocol::Grpc => {
-                status.is_success()
-                    && response
-                        .headers()
-                        .get("grpc-status")
-                        .is_some_and(|code| code.as_bytes() == b"0")
-            }
+        let eos = match Protocol::of(response.headers()) {
+            Protocol::Http => Eos::Http,
+            Protocol::Grpc => Eos::Grpc,
+            Protocol::GrpcWeb | Protocol::GrpcWebText => Eos::GrpcWeb,
+        };
+        let commits = match eos {
+            Eos::Http => status.is_success() || status.is_redirection(),
+            // The HTTP status says nothing there.
+            Eos::Grpc | Eos::GrpcWeb => match grpc_status(response.headers()) {
+                None if status.is_success() => return ClassifiedResponse::RequiresEos(eos),
+                code => status.is_success() && code == Some(true),
+            },
         };
         ClassifiedResponse::Ready(if commits { Ok(()) } else { Err(RollBack) })
     }
@@ -61,51 +53,89 @@ impl ClassifyResponse for Outcome {
     }
 }
 
-impl ClassifyEos for Never {
+impl ClassifyEos for Eos {
     type FailureClass = RollBack;
 
-    fn classify_eos(self, _: Option<&HeaderMap>) -> Result<(), RollBack> {
-        match self {}
+    fn classify_eos(self, trailers: Option<&HeaderMap>) -> Result<(), RollBack> {
+        match self {
+            Self::Http => Ok(()),
+            Self::Grpc if trailers.and_then(grpc_status) == Some(true) => Ok(()),
+            Self::Grpc | Self::GrpcWeb => Err(RollBack),
+        }
     }
 
     fn classify_error<E: Display + 'static>(self, _: &E) -> RollBack {
-        match self {}
+        RollBack
     }
+}
+
+/// Whether a `grpc-status` means success. A code that is malformed, or said twice, does not.
+fn grpc_status(headers: &HeaderMap) -> Option<bool> {
+    let mut codes = headers.get_all("grpc-status").iter();
+    let code = codes.next()?;
+    Some(code.as_bytes() == b"0" && codes.next().is_none())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdict(status: u16, headers: &[(&str, &str)]) -> Verdict {
+    fn classify(status: u16, headers: &[(&str, &str)]) -> Option<bool> {
         let mut response = Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        Outcome::verdict(&response.body(()).expect("the response is well formed"))
+        let response = response.body(()).expect("the response is well formed");
+        match Outcome.classify_response(&response) {
+            ClassifiedResponse::Ready(result) => Some(result.is_ok()),
+            ClassifiedResponse::RequiresEos(_) => None,
+        }
     }
 
     #[test]
     fn success_and_redirection_commit_and_nothing_else_does() {
         for status in [200, 201, 204, 299, 302, 304, 399] {
-            assert_eq!(verdict(status, &[]), Verdict::Commit, "{status}");
+            assert_eq!(classify(status, &[]), Some(true), "{status}");
         }
         for status in [100, 101, 400, 401, 404, 499, 500, 503, 599, 600, 999] {
-            assert_eq!(verdict(status, &[]), Verdict::Rollback, "{status}");
+            assert_eq!(classify(status, &[]), Some(false), "{status}");
         }
     }
 
     #[test]
     fn grpc_commits_on_status_zero_only() {
         let grpc = ("content-type", "application/grpc+proto");
-        assert_eq!(verdict(200, &[grpc, ("grpc-status", "0")]), Verdict::Commit);
+        let zero = ("grpc-status", "0");
+        assert_eq!(classify(200, &[grpc, zero]), Some(true));
+        assert_eq!(classify(200, &[grpc, zero, zero]), Some(false), "twice");
+        assert_eq!(classify(500, &[grpc, zero]), Some(false));
         for code in ["", "00", "1", "7", "13", "OK", "-0"] {
             assert_eq!(
-                verdict(200, &[grpc, ("grpc-status", code)]),
-                Verdict::Rollback,
+                classify(200, &[grpc, ("grpc-status", code)]),
+                Some(false),
                 "{code:?}"
             );
         }
-        assert_eq!(verdict(200, &[grpc]), Verdict::Rollback, "missing");
+        assert_eq!(classify(200, &[grpc]), None, "the trailers tell");
+        assert_eq!(classify(500, &[grpc]), Some(false));
+    }
+
+    #[test]
+    fn grpc_trailers_commit_on_status_zero_only() {
+        let trailers = |code: &str| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", code.parse().expect("a header's value"));
+            trailers
+        };
+        assert!(Eos::Grpc.classify_eos(Some(&trailers("0"))).is_ok());
+        for code in ["", "00", "2", "OK"] {
+            assert!(
+                Eos::Grpc.classify_eos(Some(&trailers(code))).is_err(),
+                "{code:?}"
+            );
+        }
+        assert!(Eos::Grpc.classify_eos(None).is_err());
+        assert!(Eos::Grpc.classify_eos(Some(&HeaderMap::new())).is_err());
+        assert!(Eos::Http.classify_eos(None).is_ok());
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
+#[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
+mod hyper_server;
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(all(
@@ -17,5 +19,7 @@ mod support;
 mod tidy;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod todos;
+#[cfg(all(feature = "postgres", feature = "tonic", feature = "aws-lc-rs"))]
+mod tonic_server;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod whoami;

@@ -69,6 +69,7 @@ fn imports_point_down_only() {
             &["auth", "role", "scope", "answer", "wire"][..],
         ),
         ("src/answer", &["auth", "role", "scope", "wire"]),
+        ("src/grpc.rs", &["auth", "role", "scope", "wire"]),
         ("src/wire.rs", &["auth", "role", "scope"]),
         ("src/auth", &["role", "scope"]),
         ("src/role", &["scope"]),
@@ -108,7 +109,12 @@ fn the_changelog_speaks_of_this_version() {
 #[test]
 fn the_readme_shows_what_runs() {
     let readme = read("README.md");
-    for command in ["cargo run --example todos", "cargo test"] {
+    for command in [
+        "cargo run --example todos",
+        "cargo run --example hyper_server",
+        "cargo run --example tonic_server --features tonic",
+        "cargo test",
+    ] {
         assert!(readme.contains(command), "{command}");
     }
 }
@@ -123,6 +129,26 @@ fn nothing_is_left_undone() {
                 assert!(!read(&path).contains(&call), "{path}: {call}");
             }
             assert!(!read(&path).contains(concat!("#[", "ignore")), "{path}");
+        }
+    }
+}
+
+/// Whoever awaits something of this crate can read what dropping it does.
+#[test]
+fn every_async_function_says_whether_it_can_be_dropped() {
+    for path in rust_files("src") {
+        let text = code(&path);
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !line.starts_with("pub async fn ") {
+                continue;
+            }
+            let mut above = lines[..at].iter().rev();
+            let documented = above
+                .by_ref()
+                .take_while(|line| line.starts_with("///") || line.starts_with("#["))
+                .any(|line| line.contains("# Cancel safety"));
+            assert!(documented, "{path}: {line}");
         }
     }
 }

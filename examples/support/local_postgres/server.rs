@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,6 +17,7 @@ use super::programs::{Programs, Search};
 #[derive(Debug)]
 pub(crate) struct LocalPostgres {
     directory: PathBuf,
+    port: u16,
     major_version: u32,
     supervisor: Child,
     lifeline: Option<ChildStdin>,
@@ -57,6 +59,36 @@ impl LocalPostgres {
     ///
     /// As [`start_with`](Self::start_with).
     pub(crate) fn start_with_extra(programs: &Programs, extra: &Extra) -> Result<Self, String> {
+        Self::start_at(programs, 5432, "", extra)
+    }
+
+    /// Starts a server that listens on a free port of 127.0.0.1 too: on Unix sockets PostgreSQL speaks no TLS.
+    ///
+    /// # Errors
+    ///
+    /// The text says what failed, with the end of the server's own log.
+    pub(crate) fn start_on_loopback(programs: &Programs) -> Result<Self, String> {
+        let mut tries = 0;
+        loop {
+            let port = TcpListener::bind(("127.0.0.1", 0))
+                .and_then(|listener| listener.local_addr())
+                .map_err(|e| format!("no port of 127.0.0.1 is free: {e}"))?
+                .port();
+            tries += 1;
+            match Self::start_at(programs, port, "127.0.0.1", &Extra::default()) {
+                // Somebody else was faster.
+                Err(report) if report.contains("Address already in use") && tries < 5 => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn start_at(
+        programs: &Programs,
+        port: u16,
+        address: &str,
+        extra: &Extra,
+    ) -> Result<Self, String> {
         let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
         let mut supervisor = ServerUser::current()?
             .command("/bin/sh")
@@ -64,6 +96,7 @@ impl LocalPostgres {
             .arg(programs.bin())
             .arg(std::env::var_os("ROLESCOPE_PG_DIR").unwrap_or_default())
             .arg(std::env::temp_dir())
+            .args([&port.to_string(), address])
             .args([path(&extra.data), path(&extra.files)])
             .args(&extra.arguments)
             // Otherwise Ctrl-C in a terminal would reach the supervisor too, and the server before we are done with it.
@@ -77,6 +110,7 @@ impl LocalPostgres {
         let report = supervisor.stdout.take().map(read_report);
         let mut this = Self {
             directory: PathBuf::new(),
+            port,
             major_version: programs.major_version(),
             supervisor,
             lifeline,
@@ -102,7 +136,12 @@ impl LocalPostgres {
     /// Returns the URL for a user, who needs no password.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         let host = self.directory.to_string_lossy().replace('/', "%2F");
-        format!("postgresql://{user}@{host}:5432/{database}")
+        format!("postgresql://{user}@{host}:{}/{database}", self.port)
+    }
+
+    /// Returns the port, which is the name of the socket too.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Returns the directory that holds the socket, the log and the data.
@@ -137,10 +176,10 @@ fn read_report(output: impl io::Read) -> Result<PathBuf, String> {
 }
 
 /// Whom the server runs as: us, or for root somebody else, since PostgreSQL refuses root.
-pub(super) struct ServerUser(Option<(u32, u32)>);
+pub(crate) struct ServerUser(Option<(u32, u32)>);
 
 impl ServerUser {
-    pub(super) fn current() -> Result<Self, String> {
+    pub(crate) fn current() -> Result<Self, String> {
         if !is_root() {
             return Ok(Self(None));
         }
@@ -156,7 +195,7 @@ impl ServerUser {
     }
 
     /// Makes a command that runs as this user, in a directory and with variables that cannot trip it up.
-    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").env("LC_ALL", "C");
         // Without a fixed zone initdb compares the system's with every zone that it knows.
@@ -193,8 +232,9 @@ fn ids_of(name: &str, passwd: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// Arguments: the programs' directory, the wanted base directory or nothing, the temporary directory, a data directory to
-/// take or nothing, a directory of files for it or nothing, and more arguments of the server.
+/// Arguments: the programs' directory, the wanted base directory or nothing, the temporary directory, the port, the
+/// address to listen on or nothing, a data directory to take or nothing, a directory of files for it or nothing, and more
+/// arguments of the server.
 ///
 /// It prints `ready DIRECTORY`, or else what went wrong, of which only the end, since nobody reads the pipe while it
 /// fills. QUIT is repeated because a shell starts background jobs with QUIT ignored: the server does not hear it until it
@@ -205,8 +245,8 @@ trap '' PIPE
 trap 'exit 1' HUP INT TERM
 exec 3<&0 </dev/null
 dir= server= watch=
-bin=$1 wanted=$2 tmp=$3 data=$4 files=$5
-shift 5
+bin=$1 wanted=$2 tmp=$3 port=$4 address=$5 data=$6 files=$7
+shift 7
 
 stop() {
     trap '' HUP INT TERM
@@ -244,7 +284,7 @@ then
     exit 1
 fi
 
-"$bin/postgres" -D "$dir/data" -p 5432 -k "$dir" -c listen_addresses= -c max_connections=200 -c shared_buffers=32MB \
+"$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses="$address" -c max_connections=200 -c shared_buffers=32MB \
     -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
     -c dynamic_shared_memory_type=mmap -c autovacuum=off -c jit=off -c log_destination=stderr -c logging_collector=off \
     "$@" >"$dir/log" 2>&1 3<&- &

@@ -1,17 +1,14 @@
 //! [`RoleScopedPoolBuilder`]: every option of a pool, with its default.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bb8_postgres::bb8;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Config, NoTls};
 
-use super::connect::Connector;
 use super::lease::Leases;
-use super::manager::{Manager, Server, Shared};
+use super::manager::{Server, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
+use super::pooler::Pooler;
 use super::recent_writes::RecentWrites;
 use super::replica::Replica;
 use super::role_settings::RoleSettings;
@@ -19,14 +16,18 @@ use super::setup::{Expected, SetupProblemKind};
 use super::setup_error::{SetupError, place_of};
 use super::statements::ParameterTypes;
 use super::switch;
+use super::target::Target;
 use crate::role::RoleName;
+
+/// What sessions are called where the URL does not say.
+const APPLICATION_NAME: &str = "rolescope";
 
 /// Configures a [`RoleScopedPool`]. See [`RoleScopedPool::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RoleScopedPoolBuilder {
-    config: Config,
-    replica: Option<Config>,
+    target: Target,
+    replica: Option<Target>,
     replica_max_size: Option<u32>,
     primary_after_write: Duration,
     anonymous_role: Option<String>,
@@ -40,6 +41,7 @@ pub struct RoleScopedPoolBuilder {
     idle_in_transaction_timeout: Option<Duration>,
     statement_cache: usize,
     role_settings: bool,
+    pooler: Option<Pooler>,
     accepted: Vec<SetupProblemKind>,
     options: Options,
 }
@@ -47,7 +49,7 @@ pub struct RoleScopedPoolBuilder {
 impl RoleScopedPoolBuilder {
     pub(super) fn new(url: &str) -> Result<Self, SetupError> {
         Ok(Self {
-            config: read_url(url)?,
+            target: Target::from_url(url)?,
             replica: None,
             replica_max_size: None,
             primary_after_write: Duration::ZERO,
@@ -62,6 +64,7 @@ impl RoleScopedPoolBuilder {
             idle_in_transaction_timeout: Some(Duration::from_secs(60)),
             statement_cache: 256,
             role_settings: false,
+            pooler: None,
             accepted: Vec::new(),
             options: Options {
                 begin_timeout: Duration::from_secs(5),
@@ -81,7 +84,8 @@ impl RoleScopedPoolBuilder {
 
     /// Sets the role that sessions fall to when a transaction ends, however it ends.
     ///
-    /// Defaults to the anonymous role. The pool sends it as the startup option `role`.
+    /// Defaults to the anonymous role. The pool sends it as the startup option `role`; behind a
+    /// [pooler](Self::pooler), `ALTER ROLE .. SET role` of the login role says it.
     pub fn resting_role(mut self, role: impl Into<String>) -> Self {
         self.resting_role = Some(role.into());
         self
@@ -176,6 +180,30 @@ impl RoleScopedPoolBuilder {
         self
     }
 
+    /// Says that a connection pooler stands between this pool and PostgreSQL, and how it works. Defaults to none.
+    ///
+    /// Without it a pool that finds PgBouncer at its URL cannot be built. See [`Pooler`] for what it changes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rolescope::RoleScopedPool;
+    /// use rolescope::scope::Pooler;
+    ///
+    /// let pool = RoleScopedPool::builder("postgres://authenticator@localhost:6432/app")?
+    ///     .anonymous_role("anon")
+    ///     .pooler(Pooler::Transaction)
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pooler(mut self, pooler: impl Into<Option<Pooler>>) -> Self {
+        self.pooler = pooler.into();
+        self
+    }
+
     /// Has transactions that are `READ ONLY` served by a replica: a streaming standby of the database, say.
     ///
     /// All others stay on the primary, as do `SERIALIZABLE` ones and those that ask for it
@@ -208,7 +236,7 @@ impl RoleScopedPoolBuilder {
     /// # }
     /// ```
     pub fn replica(mut self, url: &str) -> Result<Self, SetupError> {
-        self.replica = Some(read_url(url)?);
+        self.replica = Some(Target::from_url(url)?);
         Ok(self)
     }
 
@@ -247,7 +275,7 @@ impl RoleScopedPoolBuilder {
     ///
     /// Dropping the future builds nothing.
     pub async fn build(self) -> Result<RoleScopedPool, SetupError> {
-        let expected = self.expected(&self.config);
+        let expected = self.expected(&self.target);
         let pool = self.build_lazy()?;
         expected.check(&*pool.shared().connector).await?;
         if let Some(role_settings) = &pool.pool().role_settings {
@@ -257,7 +285,7 @@ impl RoleScopedPoolBuilder {
                 .map_err(SetupError::unreachable)?;
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
-        pool.acquire().await.map_err(SetupError::from_pool)?;
+        pool.acquire().await.map_err(SetupError::unreachable)?;
         if let Some(replica) = pool.replica() {
             replica.look().await?;
         }
@@ -269,7 +297,7 @@ impl RoleScopedPoolBuilder {
     /// # Errors
     ///
     /// [`SetupError`] where an option is unusable or where no tokio runtime is at hand.
-    pub fn build_lazy(self) -> Result<RoleScopedPool, SetupError> {
+    pub fn build_lazy(mut self) -> Result<RoleScopedPool, SetupError> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(SetupError::no_runtime());
         }
@@ -286,30 +314,45 @@ impl RoleScopedPoolBuilder {
             }
             None => anonymous_role.clone(),
         };
-        for role in anonymous_role.iter().chain(&resting_role) {
-            let mut configs = std::iter::once(&self.config).chain(&self.replica);
-            if configs.any(|config| config.get_user() == Some(role.as_str())) {
-                return Err(SetupError::role_is_login(role.as_str()));
+        for target in [&self.target].into_iter().chain(&self.replica) {
+            let config = target.config();
+            for role in anonymous_role.iter().chain(&resting_role) {
+                if config.get_user() == Some(role.as_str()) {
+                    return Err(SetupError::role_is_login(role.as_str()));
+                }
+            }
+            if self.pooler.is_some() && config.get_options().is_some() {
+                return Err(SetupError::options_behind_pooler());
             }
         }
         self.options.app_settings.check()?;
+        let config = self.target.config();
+        let login = config.get_user().map(Into::into);
+        if self.pooler.is_some() {
+            self.options.start = Some(switch::Start::new(
+                config.get_application_name().unwrap_or(APPLICATION_NAME),
+                self.statement_timeout,
+                self.idle_in_transaction_timeout,
+            ));
+        }
 
         let resting = resting_role.as_ref();
-        let leases = self.leases(Server::Primary, &self.config, resting);
-        let replica = self.replica.as_ref().map(|config| {
-            let leases = self.leases(Server::Replica, config, resting);
-            Arc::new(Replica::new(leases, self.expected(config)))
+        let leases = self.leases(Server::Primary, &self.target, resting);
+        let replica = self.replica.as_ref().map(|target| {
+            let leases = self.leases(Server::Replica, target, resting);
+            Arc::new(Replica::new(leases, self.expected(target)))
         });
         let notes_writes = replica.is_some() && !self.primary_after_write.is_zero();
         let role_settings = self
             .role_settings
             .then(|| Arc::new(RoleSettings::new(Arc::clone(&leases.shared))));
         Ok(RoleScopedPool::new(Pool {
-            login: self.config.get_user().map(Into::into),
+            login,
             leases,
             replica,
             recent_writes: notes_writes.then(|| RecentWrites::new(self.primary_after_write)),
             parameter_types: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
+            typed_statements: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
             options: self.options,
             anonymous_role,
             role_settings,
@@ -317,9 +360,9 @@ impl RoleScopedPoolBuilder {
     }
 
     /// What one of the servers is looked at for.
-    fn expected(&self, config: &Config) -> Expected {
+    fn expected(&self, target: &Target) -> Expected {
         Expected {
-            place: place_of(config),
+            place: place_of(target.config()),
             timeout: self.connect_timeout,
             anonymous_role: self.anonymous_role.clone(),
             resting_role: self.resting_role.clone(),
@@ -328,36 +371,34 @@ impl RoleScopedPoolBuilder {
     }
 
     /// Makes the sessions' pool of one of the servers.
-    fn leases(&self, server: Server, config: &Config, resting_role: Option<&RoleName>) -> Leases {
-        let mut requests = config.clone();
-        requests.options(switch::startup_options(
-            config.get_options(),
-            resting_role,
-            self.statement_timeout,
-            self.idle_in_transaction_timeout,
-        ));
+    fn leases(&self, server: Server, target: &Target, resting_role: Option<&RoleName>) -> Leases {
+        let mut requests = target.config().clone();
         if requests.get_application_name().is_none() {
-            requests.application_name("rolescope");
+            requests.application_name(APPLICATION_NAME);
+        }
+        if self.pooler.is_none() {
+            requests.options(switch::startup_options(
+                target.config().get_options(),
+                resting_role,
+                self.statement_timeout,
+                self.idle_in_transaction_timeout,
+            ));
         }
         let shared = Arc::new(Shared::new(
             server,
-            Box::new(Connector::new(requests, config.clone(), NoTls)),
+            target.clone().connector(requests),
             self.connect_timeout,
             resting_role.map(|role| role.as_str().to_owned()),
             self.statement_cache,
+            self.pooler,
         ));
         let max_size = match server {
             Server::Primary => self.max_size,
             Server::Replica => self.replica_max_size.unwrap_or(self.max_size),
         };
         let bb8 = bb8::Pool::builder()
-            .max_size(max_size)
             .max_lifetime(self.max_lifetime)
-            .idle_timeout(self.idle_timeout)
-            .connection_timeout(self.acquire_timeout.max(Duration::from_millis(1)))
-            .test_on_check_out(false)
-            .retry_connection(false)
-            .build_unchecked(Manager(Arc::clone(&shared)));
+            .idle_timeout(self.idle_timeout);
         Leases::new(
             shared,
             bb8,
@@ -366,12 +407,4 @@ impl RoleScopedPoolBuilder {
             self.options.reset_timeout,
         )
     }
-}
-
-fn read_url(url: &str) -> Result<Config, SetupError> {
-    let config = Config::from_str(url).map_err(|error| SetupError::invalid_url(&error))?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(SetupError::no_tls());
-    }
-    Ok(config)
 }

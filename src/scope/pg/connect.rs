@@ -6,6 +6,8 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Client, Config, Error, Socket};
 
+use super::cancel::{Wire, cancel_and_wait};
+
 /// Connects to the database and cancels what runs there.
 pub(crate) trait Connect: Send + Sync + 'static {
     /// Opens a session as requests use it, resting in its resting role.
@@ -15,7 +17,10 @@ pub(crate) trait Connect: Send + Sync + 'static {
     fn connect_plain(&self) -> BoxFuture<'_, Result<Client, Error>>;
 
     /// Asks the server to cancel a session's statement. The server may act on it later than the future ends.
-    fn cancel(&self, token: CancelToken) -> BoxFuture<'static, Result<(), Error>>;
+    fn cancel(&self, token: CancelToken) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Asks a pooler to do so, and waits until it has passed that on. Says whether it has.
+    fn cancel_and_wait(&self, token: CancelToken) -> BoxFuture<'_, bool>;
 }
 
 /// bb8-postgres' manager, for sessions of both kinds.
@@ -25,6 +30,7 @@ where
 {
     requests: PostgresConnectionManager<Tls>,
     plain: PostgresConnectionManager<Tls>,
+    config: Config,
     tls: Tls,
 }
 
@@ -35,7 +41,8 @@ where
     pub(crate) fn new(requests: Config, plain: Config, tls: Tls) -> Self {
         Self {
             requests: PostgresConnectionManager::new(requests, tls.clone()),
-            plain: PostgresConnectionManager::new(plain, tls.clone()),
+            plain: PostgresConnectionManager::new(plain.clone(), tls.clone()),
+            config: plain,
             tls,
         }
     }
@@ -43,10 +50,13 @@ where
 
 impl<Tls> Connect for Connector<Tls>
 where
-    Tls: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-    Tls::Stream: Send + Sync,
-    Tls::TlsConnect: Send,
-    <Tls::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    Tls: MakeTlsConnect<Socket> + MakeTlsConnect<Wire> + Clone + Send + Sync + 'static,
+    <Tls as MakeTlsConnect<Socket>>::Stream: Send + Sync,
+    <Tls as MakeTlsConnect<Socket>>::TlsConnect: Send,
+    <<Tls as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    <Tls as MakeTlsConnect<Wire>>::Stream: Send,
+    <Tls as MakeTlsConnect<Wire>>::TlsConnect: Send,
+    <<Tls as MakeTlsConnect<Wire>>::TlsConnect as TlsConnect<Wire>>::Future: Send,
 {
     fn connect(&self) -> BoxFuture<'_, Result<Client, Error>> {
         Box::pin(self.requests.connect())
@@ -56,8 +66,11 @@ where
         Box::pin(self.plain.connect())
     }
 
-    fn cancel(&self, token: CancelToken) -> BoxFuture<'static, Result<(), Error>> {
-        let tls = self.tls.clone();
-        Box::pin(async move { token.cancel_query(tls).await })
+    fn cancel(&self, token: CancelToken) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { token.cancel_query(self.tls.clone()).await })
+    }
+
+    fn cancel_and_wait(&self, token: CancelToken) -> BoxFuture<'_, bool> {
+        Box::pin(async move { cancel_and_wait(&self.config, &token, &self.tls).await })
     }
 }

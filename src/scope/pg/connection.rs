@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, try_join4};
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::future::{BoxFuture, try_join};
+use futures_util::{FutureExt, Stream, TryStreamExt};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error as PgError, SimpleQueryStream, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage, SimpleQueryStream};
 
+use super::control::{Control, Controls};
+use super::pooler::Pooler;
 use super::session;
 use super::statements::Statements;
 use crate::error::{Error, ErrorKind};
@@ -27,12 +30,12 @@ pub(crate) struct Connection {
 /// A session of the pool.
 pub(crate) struct Session {
     pub(crate) client: Client,
-    pub(crate) switch: Statement,
-    pub(crate) settings: Statement,
-    pub(crate) check: Statement,
+    controls: Controls,
     pub(crate) statements: Statements,
     /// Whether the session falls to the resting role when a transaction ends.
     pub(crate) rests: bool,
+    /// Whether the server has seen the startup options.
+    pub(crate) started: bool,
     /// The role that the session logged in as.
     pub(crate) login: Option<String>,
     doubtful: AtomicBool,
@@ -51,30 +54,35 @@ pub(crate) struct Farewell {
 }
 
 impl Session {
-    /// Prepares what every request needs.
+    /// Prepares what every request needs, unless a pooler lends the server connection to others in between.
     pub(crate) async fn new(
         client: Client,
         resting_role: Option<&str>,
         statement_cache: usize,
+        pooler: Option<Pooler>,
     ) -> Result<Self, PgError> {
-        let (who, switch, settings, check) = try_join4(
-            client.query_typed(session::WHO, &[]),
-            client.prepare(session::SWITCH),
-            client.prepare(session::SETTINGS),
-            client.prepare(session::CHECK),
-        )
-        .await?;
+        let who = client.query_typed(session::WHO, &[]);
+        let (who, controls, statement_cache) = match pooler {
+            None => {
+                let (who, controls) = try_join(who, Controls::prepare(&client)).await?;
+                (who, controls, statement_cache)
+            }
+            Some(Pooler::Transaction) => (who.await?, Controls::Unnamed, 0),
+        };
         let who = who.first();
         let current_user: Option<String> = who.map(|row| row.try_get(0)).transpose()?;
         let login = who.map(|row| row.try_get(1)).transpose()?;
+        let started: Option<String> = match who {
+            Some(row) => row.try_get(2)?,
+            None => None,
+        };
         let rests = resting_role.is_some() && resting_role == current_user.as_deref();
         Ok(Self {
             client,
-            switch,
-            settings,
-            check,
+            controls,
             statements: Statements::new(statement_cache),
             rests,
+            started: started.is_some(),
             login,
             doubtful: AtomicBool::new(false),
             marker_seed: RandomState::new().build_hasher().finish(),
@@ -98,6 +106,20 @@ impl Session {
                 "the driver did not take a message at once",
             )),
         }
+    }
+
+    /// Sends one of the statements around a handler's at the first poll.
+    pub(crate) async fn control<const N: usize>(
+        &self,
+        control: Control,
+        values: [&(dyn ToSql + Sync); N],
+    ) -> Result<(), PgError> {
+        self.controls.run(&self.client, control, values).await
+    }
+
+    /// Whether a pooler lends the server connection to others between two transactions.
+    pub(crate) fn is_pooled(&self) -> bool {
+        matches!(self.controls, Controls::Unnamed)
     }
 
     /// Has the session closed, not reused, when it comes back to the pool.
@@ -192,7 +214,9 @@ pub(crate) fn is_about_prepared(code: &SqlState) -> bool {
 }
 
 /// Reads a message's answers to their end.
-pub(crate) async fn drain(answers: SimpleQueryStream) -> Result<(), PgError> {
+pub(crate) async fn drain(
+    answers: impl Stream<Item = Result<SimpleQueryMessage, PgError>>,
+) -> Result<(), PgError> {
     let mut answers = std::pin::pin!(answers);
     while answers.try_next().await?.is_some() {}
     Ok(())

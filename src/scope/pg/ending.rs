@@ -1,21 +1,22 @@
 //! How a transaction ends: check, COMMIT or ROLLBACK, reset, all in one flight.
 
 use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio_postgres::{Error as PgError, Row, error::SqlState};
+use futures_util::{FutureExt, TryStreamExt};
+use tokio_postgres::{Error as PgError, SimpleQueryMessage, SimpleQueryStream, error::SqlState};
 
 use super::connection::{Farewell, Session, drain, leaves_doubt};
-use super::hidden::Hidden;
+use super::control::Control;
 use super::lease::Lease;
 use super::mode::AccessMode;
 use super::recent_writes::Writer;
 use super::session;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, chain};
 use crate::role::RoleName;
 
 /// The answers to `BEGIN` and the switch, for all who wait for them.
@@ -67,6 +68,9 @@ pub(crate) struct Ending {
 impl Ending {
     /// Sends the end. `awaited` sends the reset as a message of its own, so that the answer to COMMIT need not wait for it.
     pub(crate) fn send(opened: Opened, verdict: Verdict, awaited: bool) -> Self {
+        if opened.lease.is_pooled() {
+            return Self::send_pooled(opened, verdict, awaited);
+        }
         let session = Arc::clone(&opened.lease);
         let check = send_check(Arc::clone(&session), opened.marker, opened.role);
         let (end, reset) = match (verdict, awaited) {
@@ -91,7 +95,7 @@ impl Ending {
             {
                 return Err(failure.error.clone());
             }
-            let check = check.await.map(|_| ());
+            let check = check.await;
             // A message that was not even sent did nothing.
             let end = match end {
                 Ok(answers) => drain(answers).await,
@@ -117,6 +121,74 @@ impl Ending {
                 outcome: Some(Box::pin(outcome)),
                 joined: !awaited,
                 reset,
+            }),
+        }
+    }
+
+    /// Sends the end in one message with the reset: behind it, the pooler lends the server connection to others.
+    fn send_pooled(opened: Opened, verdict: Verdict, awaited: bool) -> Self {
+        let session = Arc::clone(&opened.lease);
+        let clear =
+            (verdict == Verdict::Commit).then(|| session.send(session::CLEAR_BEFORE_COMMIT));
+        let check = send_check(Arc::clone(&session), opened.marker, opened.role);
+        let end = session.send(match verdict {
+            Verdict::Commit => session::COMMIT_AND_RESET_POOLED,
+            Verdict::Rollback => session::ROLLBACK_AND_RESET_POOLED,
+        });
+        let mode = opened.mode;
+        let begun = opened.begun;
+        let in_doubt = Arc::clone(&session);
+        let outcome = async move {
+            let begun = begun.await;
+            if let Err(failure) = &begun
+                && failure.is_silence()
+            {
+                return Err(failure.error.clone());
+            }
+            let cleared = match clear {
+                Some(Ok(answers)) => drain(answers).await,
+                Some(Err(error)) => return Err(error),
+                None => Ok(()),
+            };
+            let check = check.await;
+            let end = match first_answer(end?).await {
+                Ok(rest) => {
+                    // It came with the answer: PostgreSQL sends what it has at a message's end.
+                    if let Err(error) = drain(rest).await {
+                        in_doubt.doubt();
+                        tracing::warn!(
+                            "a session could not be reset, so that it is closed, and its server connection by the pooler: {}",
+                            chain(&error)
+                        );
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            match (verdict, cleared) {
+                (Verdict::Commit, Err(error)) if !had_failed(&error) && begun.is_ok() => {
+                    Err(not_cleared(error, mode))
+                }
+                (Verdict::Commit, _) => committed(begun, check, end, mode),
+                (Verdict::Rollback, _) => rolled_back(check, end),
+            }
+        };
+        let reset = async move {
+            if session.is_usable() {
+                Ok(())
+            } else {
+                Err(Error::new(
+                    ErrorKind::Statement,
+                    "the session could not be reset",
+                ))
+            }
+        };
+        Self {
+            lease: opened.lease,
+            farewell: Some(Farewell {
+                outcome: Some(Box::pin(outcome)),
+                joined: !awaited,
+                reset: Box::pin(reset),
             }),
         }
     }
@@ -168,7 +240,7 @@ fn committed(
         Ok(()) => {}
         Err(error) => {
             return Err(match error.code() {
-                Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => Error::with_source(
+                Some(_) if had_failed(&error) => Error::with_source(
                     ErrorKind::TransactionAborted,
                     "the transaction had failed before it was to be committed: \
                      a statement's error was ignored, so nothing was stored",
@@ -191,12 +263,41 @@ fn rolled_back(check: Result<(), PgError>, end: Result<(), PgError>) -> Result<(
     match check {
         Ok(()) => {}
         Err(error) => match error.code() {
-            Some(code) if *code == SqlState::IN_FAILED_SQL_TRANSACTION => {}
+            Some(_) if had_failed(&error) => {}
             Some(code) if *code == SqlState::DIVISION_BY_ZERO => return Err(scope_left(error)),
             _ => return Err(error.into()),
         },
     }
     Ok(end?)
+}
+
+/// Waits for the answer to the first statement of a message. The rest is left to be read.
+async fn first_answer(answers: SimpleQueryStream) -> Result<Pin<Box<SimpleQueryStream>>, PgError> {
+    let mut answers = Box::pin(answers);
+    while let Some(answer) = answers.try_next().await? {
+        if matches!(answer, SimpleQueryMessage::CommandComplete(_)) {
+            break;
+        }
+    }
+    Ok(answers)
+}
+
+/// Whether a statement was refused since one before it had failed.
+fn had_failed(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
+}
+
+/// What kept a session's traces from being cleared has kept the transaction from being committed.
+fn not_cleared(error: PgError, mode: AccessMode) -> Error {
+    if error.code().is_none_or(ends_session) {
+        return lost(error, mode);
+    }
+    Error::with_source(
+        ErrorKind::Statement,
+        "behind a pooler a session is cleared before COMMIT, and that was refused, so nothing was stored: \
+         every role must be able to execute pg_advisory_unlock_all()",
+        error,
+    )
 }
 
 /// The check divides by zero where marker or role are not what they were.
@@ -234,12 +335,10 @@ fn send_check(
     session: Arc<Session>,
     marker: String,
     role: RoleName,
-) -> BoxFuture<'static, Result<Vec<Row>, PgError>> {
+) -> BoxFuture<'static, Result<(), PgError>> {
     sent(async move {
-        session
-            .client
-            .query(&session.check, &[&Hidden(&marker), &Hidden(&role.as_str())])
-            .await
+        let role = role.as_str();
+        session.control(Control::Check, [&marker, &role]).await
     })
 }
 

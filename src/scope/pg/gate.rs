@@ -3,15 +3,16 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio_postgres::Error as PgError;
 
-use super::connection::is_about_prepared;
+use super::connection::{Session, is_about_prepared};
 use super::ending::BeginError;
 use super::statement::Failure;
-use super::transaction::{Current, Transaction, finished};
-use crate::error::Error;
+use super::transaction::{Transaction, finished};
+use crate::error::{Error, ErrorKind};
 
 /// How closely a future that sends is watched.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,12 +34,15 @@ pub(super) enum Message {
     Execution,
     /// A text of several statements.
     Batch,
+    /// A COPY from the client, behind which the driver sends nothing until it is finished. Where it does not begin, the
+    /// driver ends it by one Sync too many: each later answer would be taken for that of the message before.
+    CopyIn,
 }
 
 /// A message on its way. Dropped before it is answered, it leaves the transaction with a statement that still runs.
 pub(super) struct Running<'a> {
-    transaction: &'a Transaction,
-    current: &'a Current,
+    pub(super) transaction: &'a Transaction,
+    session: Arc<Session>,
     message: Message,
     counted: bool,
     unsent: bool,
@@ -48,17 +52,26 @@ pub(super) struct Running<'a> {
 impl<'a> Running<'a> {
     pub(super) fn new(
         transaction: &'a Transaction,
-        current: &'a Current,
+        session: &Arc<Session>,
         message: Message,
     ) -> Self {
         Self {
             transaction,
-            current,
+            session: Arc::clone(session),
             message,
             counted: false,
             unsent: false,
             answered: false,
         }
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Leaves the counting to a stream: what was sent still runs.
+    pub(super) fn goes_on(mut self) {
+        self.counted = false;
     }
 }
 
@@ -68,11 +81,13 @@ impl Drop for Running<'_> {
             return;
         }
         if self.answered {
-            if let Some(open) = self.transaction.lock().open_on(&self.current.session) {
+            if let Some(open) = self.transaction.lock().open_on(&self.session) {
                 open.running -= 1;
             }
         } else if self.message == Message::Preparation {
-            self.current.session.doubt();
+            self.session.doubt();
+        } else if self.message == Message::CopyIn {
+            self.transaction.break_off(&self.session);
         }
     }
 }
@@ -89,11 +104,16 @@ impl Transaction {
         poll_fn(|cx| {
             if !running.counted || gate == Gate::EveryPoll {
                 let mut state = self.lock();
-                let Some(open) = state.open_on(&running.current.session) else {
+                let revoked = state.revoked;
+                let Some(open) = state.open_on(&running.session).filter(|_| !revoked) else {
                     return Poll::Ready(Err(finished().into()));
                 };
                 let first = !running.counted;
                 if first {
+                    if open.copying {
+                        return Poll::Ready(Err(copy_is_open().into()));
+                    }
+                    open.copying = running.message == Message::CopyIn;
                     running.counted = true;
                     open.statements += u32::from(running.message != Message::Execution);
                     open.running += 1;
@@ -117,19 +137,37 @@ impl Transaction {
         result: Result<T, PgError>,
     ) -> Result<T, Failure> {
         running.answered = true;
+        self.settle_head(running, begun, result)
+    }
+
+    /// Notes how the answer to a statement begins. Where that is an error, it is also its end.
+    pub(super) fn settle_head<T>(
+        &self,
+        running: &mut Running<'_>,
+        begun: Result<(), BeginError>,
+        result: Result<T, PgError>,
+    ) -> Result<T, Failure> {
         let failure = match (begun, result) {
-            (Ok(()), Ok(value)) => return Ok(value),
+            (Ok(()), Ok(head)) => return Ok(head),
             (Err(failure), _) => Failure::from(failure),
             (Ok(()), Err(error)) => {
                 if !running.unsent && error.code().is_none_or(is_about_prepared) {
-                    running.current.session.doubt();
+                    running.session.doubt();
                 }
                 Failure::from(Error::from(error))
             }
         };
-        if let Some(open) = self.lock().open_on(&running.current.session) {
+        running.answered = true;
+        if let Some(open) = self.lock().open_on(&running.session) {
             open.opened.failed = true;
         }
         Err(failure)
     }
+}
+
+fn copy_is_open() -> Error {
+    Error::new(
+        ErrorKind::Statement,
+        "a COPY from the client is open, and nothing can be sent behind it: finish it first",
+    )
 }

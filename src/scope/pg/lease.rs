@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bb8_postgres::bb8::{Pool, PooledConnection};
+use bb8_postgres::bb8::{Builder, Pool, PooledConnection};
 use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -72,11 +72,17 @@ impl Lease {
 impl Leases {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        bb8: Pool<Manager>,
+        bb8: Builder<Manager>,
         max_size: u32,
         acquire_timeout: Duration,
         reset_timeout: Duration,
     ) -> Self {
+        let bb8 = bb8
+            .max_size(max_size)
+            .connection_timeout(acquire_timeout.max(Duration::from_millis(1)))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .build_unchecked(Manager(Arc::clone(&shared)));
         Self {
             shared,
             bb8,

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::ManageConnection;
 use tokio::sync::watch;
+use tokio_postgres::CancelToken;
 
 use super::connect::Connect;
 use super::connection::{Connection, Session};
+use super::pooler::{self, Pooler};
 use crate::error::{Error, ErrorKind};
 
 /// Which of the two servers sessions are of.
@@ -24,9 +26,11 @@ pub(crate) struct Shared {
     pub(crate) connect_timeout: Duration,
     pub(crate) resting_role: Option<String>,
     pub(crate) statement_cache: usize,
+    pooler: Option<Pooler>,
     last_failure: Mutex<Option<Failure>>,
     failures: watch::Sender<u64>,
     warned_of_rest: std::sync::Once,
+    warned_of_lookups: std::sync::Once,
     login: OnceLock<String>,
 }
 
@@ -43,6 +47,7 @@ impl Shared {
         connect_timeout: Duration,
         resting_role: Option<String>,
         statement_cache: usize,
+        pooler: Option<Pooler>,
     ) -> Self {
         Self {
             server,
@@ -50,9 +55,11 @@ impl Shared {
             connect_timeout,
             resting_role,
             statement_cache,
+            pooler,
             last_failure: Mutex::new(None),
             failures: watch::Sender::new(0),
             warned_of_rest: std::sync::Once::new(),
+            warned_of_lookups: std::sync::Once::new(),
             login: OnceLock::new(),
         }
     }
@@ -79,6 +86,14 @@ impl Shared {
         self.login.get().map(String::as_str)
     }
 
+    /// Asks for the end of a session's statement, and says whether that could be asked.
+    pub(crate) async fn cancel(&self, token: CancelToken) -> bool {
+        match self.pooler {
+            None => self.connector.cancel(token).await.is_ok(),
+            Some(Pooler::Transaction) => self.connector.cancel_and_wait(token).await,
+        }
+    }
+
     fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
         self.last_failure
             .lock()
@@ -88,14 +103,32 @@ impl Shared {
     async fn open(&self) -> Result<Session, Error> {
         let opening = async {
             let client = self.connector.connect().await?;
-            Session::new(client, self.resting_role.as_deref(), self.statement_cache).await
+            let resting_role = self.resting_role.as_deref();
+            Session::new(client, resting_role, self.statement_cache, self.pooler).await
         };
         match tokio::time::timeout(self.connect_timeout, opening).await {
+            Ok(Ok(session)) if !session.is_pooled() && !session.started => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "a connection pooler keeps startup options from PostgreSQL: {}",
+                    pooler::CURE
+                ),
+            )),
             Ok(Ok(session)) => {
                 if let Some(login) = &session.login {
                     self.login.get_or_init(|| login.clone());
                 }
                 Ok(session)
+            }
+            Ok(Err(error)) if self.pooler.is_none() && pooler::refuses_options(&error) => {
+                Err(Error::with_source(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "a connection pooler before PostgreSQL refuses startup options: {}",
+                        pooler::CURE
+                    ),
+                    error,
+                ))
             }
             Ok(Err(error)) => Err(Error::with_source(
                 ErrorKind::Unavailable,
@@ -108,6 +141,17 @@ impl Shared {
                 elapsed,
             )),
         }
+    }
+
+    /// Says once what types of the database's own cost behind a pooler.
+    pub(crate) fn warn_of_lookups(&self) {
+        self.warned_of_lookups.call_once(|| {
+            tracing::warn!(
+                "a statement has parameters or columns of types that are not PostgreSQL's own: behind a pooler the driver \
+                 asks for them in every transaction, and the connection is made anew after it. \
+                 Cast them in the SQL, to text for example"
+            );
+        });
     }
 
     fn warn_of_rest(&self) {

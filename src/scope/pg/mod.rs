@@ -1,10 +1,13 @@
 //! The PostgreSQL side, without HTTP.
 
 pub(crate) mod builder;
+mod cancel;
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod control;
 pub(crate) mod ending;
 mod error;
+pub(crate) mod finish;
 mod gate;
 pub(crate) mod hidden;
 pub(crate) mod lease;
@@ -12,6 +15,7 @@ pub(crate) mod manager;
 pub(crate) mod mode;
 pub(crate) mod opening;
 pub(crate) mod pool;
+pub(crate) mod pooler;
 mod recent_writes;
 mod replica;
 pub(crate) mod role_settings;
@@ -21,5 +25,14 @@ pub(crate) mod setup;
 pub(crate) mod setup_error;
 pub(crate) mod statement;
 pub(crate) mod statements;
+pub(crate) mod stream;
 pub(crate) mod switch;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "without_tls.rs"]
+mod tls;
 pub(crate) mod transaction;
+mod typed;
+mod url;

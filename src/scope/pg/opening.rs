@@ -9,8 +9,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::connection::{Session, drain};
+use super::control::Control;
 use super::ending::{BeginError, Opened, ends_session, sent};
-use super::hidden::Hidden;
 use super::lease::Lease;
 use super::mode::AccessMode;
 use super::session;
@@ -39,7 +39,12 @@ impl Transaction {
         }
         let session = Arc::clone(&lease);
         let marker = session.next_marker();
-        let begin = session.send(session::begin(isolation, state.mode));
+        let begin = session.send(if session.is_pooled() {
+            session::begin_pooled(isolation, state.mode)
+        } else {
+            session::begin(isolation, state.mode)
+        });
+        let start = self.send_start(Arc::clone(&session));
         let settings = self.send_settings(Arc::clone(&session), &stored.settings);
         let switch = self.send_switch(Arc::clone(&session), marker.clone());
         let timeout = self.pool.options().begin_timeout;
@@ -58,7 +63,7 @@ impl Transaction {
                 error,
                 begin_unanswered: false,
             };
-            if let Some(settings) = settings {
+            for settings in start.into_iter().chain(settings) {
                 settings
                     .await
                     .map_err(|error| answered(settings_error(error)))?;
@@ -112,10 +117,26 @@ impl Transaction {
             statements: 0,
             running: 0,
             batch: false,
+            copying: false,
+            streams: Vec::new(),
+            abandoned: false,
         };
         let current = open.current();
         state.phase = Phase::Open(open);
         Ok(Some(current))
+    }
+
+    /// Sends what startup options say elsewhere.
+    fn send_start(&self, session: Arc<Session>) -> Option<BoxFuture<'static, Result<(), PgError>>> {
+        let start = self.pool.options().start.clone()?;
+        Some(sent(async move {
+            let values: [&(dyn ToSql + Sync); 3] = [
+                &start.application_name,
+                &start.statement_timeout,
+                &start.idle_in_transaction_timeout,
+            ];
+            session.control(Control::Start, values).await
+        }))
     }
 
     /// Sends what is set by choice, where there is any. It goes first, so that nothing in it can undo the switch.
@@ -133,12 +154,7 @@ impl Transaction {
         (!settings.names.is_empty()).then(|| {
             sent(async move {
                 let Settings { names, values } = settings;
-                let params: [&(dyn ToSql + Sync); 2] = [&Hidden(&names), &Hidden(&values)];
-                session
-                    .client
-                    .query(&session.settings, &params)
-                    .await
-                    .map(|_| ())
+                session.control(Control::Settings, [&names, &values]).await
             })
         })
     }
@@ -154,18 +170,8 @@ impl Transaction {
         sent(async move {
             let role = scope.role().as_str();
             let claims = scope.claims_json();
-            let params: [&(dyn ToSql + Sync); 5] = [
-                &Hidden(&role),
-                &Hidden(&claims),
-                &Hidden(&method),
-                &Hidden(&path),
-                &Hidden(&marker),
-            ];
-            session
-                .client
-                .query(&session.switch, &params)
-                .await
-                .map(|_| ())
+            let values: [&(dyn ToSql + Sync); 5] = [&role, &claims, &method, &path, &marker];
+            session.control(Control::Switch, values).await
         })
     }
 }

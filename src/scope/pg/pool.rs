@@ -14,7 +14,7 @@ use super::replica::Replica;
 use super::role_settings::RoleSettings;
 use super::setup_error::SetupError;
 use super::statements::ParameterTypes;
-use super::switch::AppSettings;
+use super::switch::{AppSettings, Start};
 use crate::error::{Error, ErrorKind};
 use crate::role::{RoleName, RoleScope};
 
@@ -47,6 +47,7 @@ pub(super) struct Pool {
     pub(super) login: Option<Box<str>>,
     pub(super) anonymous_role: Option<RoleName>,
     pub(super) parameter_types: ParameterTypes,
+    pub(super) typed_statements: ParameterTypes,
     pub(super) role_settings: Option<Arc<RoleSettings>>,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) recent_writes: Option<Arc<RecentWrites>>,
@@ -57,6 +58,8 @@ pub(super) struct Pool {
 pub(crate) struct Options {
     pub(crate) begin_timeout: Duration,
     pub(crate) reset_timeout: Duration,
+    /// Set where a pooler keeps startup options from PostgreSQL.
+    pub(crate) start: Option<Start>,
     pub(crate) claim_settings: bool,
     pub(crate) app_settings: AppSettings,
 }
@@ -93,9 +96,48 @@ impl RoleScopedPool {
     /// The URL is libpq's, or a `key=value` string:
     /// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
     ///
+    /// # TLS
+    ///
+    /// Without `sslmode`, Unix sockets and loopback (`localhost`, 127.0.0.0/8, `::1`) are spoken to plain, and every other
+    /// host as with `verify-full`; so is loopback where the URL says anything else of TLS. Of several hosts the one that
+    /// needs most decides, and `hostaddr` counts before `host`.
+    ///
+    /// | option | |
+    /// |---|---|
+    /// | `sslmode=disable` | plain |
+    /// | `sslmode=prefer` | TLS if the server has it; its certificate is verified only against `sslrootcert` |
+    /// | `sslmode=require` | TLS; as `verify-ca` where there is a root file, and else with whomever answers |
+    /// | `sslmode=verify-ca` | TLS; a root has signed the server's certificate, whatever its name |
+    /// | `sslmode=verify-full` | TLS; and its `subjectAltName` has the host (or the address, where the URL has no host) |
+    /// | `sslrootcert` | a PEM file of roots, or `system`; else `~/.postgresql/root.crt`, and for `verify-full` the system's |
+    /// | `sslcert`, `sslkey` | the client's certificate and key as PEM; nobody but their owner may be able to read the key |
+    /// | `channel_binding` | `disable`, `prefer`, `require` |
+    /// | `sslnegotiation` | `postgres`, `direct` (PostgreSQL 17) |
+    ///
+    /// Every other option of TLS is refused, and so is `sslmode=allow`. As with libpq, `sslmode` does not count on Unix
+    /// sockets, and `system` goes with `verify-full` only. Unlike libpq, the system's roots stand in for a missing root
+    /// file, since with the name they say who it is; `~/.postgresql/postgresql.crt` and the environment's `PG..` variables
+    /// are not read. The files are read now, and not again: build a new pool where they change.
+    ///
+    /// rustls speaks TLS 1.2 and 1.3, with the process's default crypto provider or AWS-LC. Requests, the look at the set-up
+    /// and cancel requests all speak the same. Where nothing verifies the server, one warning says so.
+    ///
     /// # Errors
     ///
-    /// [`SetupError`] where the URL cannot be read.
+    /// [`SetupError`] where the URL cannot be read, where it asks for what is not supported, or where a file that it names
+    /// cannot be used.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), rolescope::SetupError> {
+    /// use rolescope::RoleScopedPool;
+    ///
+    /// let url = "postgres://authenticator:secret@db.example.org/app?sslrootcert=/etc/ssl/db-ca.crt";
+    /// let builder = RoleScopedPool::builder(url)?.anonymous_role("anon");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder(url: &str) -> Result<RoleScopedPoolBuilder, SetupError> {
         RoleScopedPoolBuilder::new(url)
     }
@@ -190,6 +232,11 @@ impl RoleScopedPool {
 
     pub(crate) fn parameter_types(&self) -> &ParameterTypes {
         &self.0.parameter_types
+    }
+
+    /// Statements whose caller says the types, and whose columns are known.
+    pub(crate) fn typed_statements(&self) -> &ParameterTypes {
+        &self.0.typed_statements
     }
 
     pub(crate) fn role_settings(&self) -> Option<&RoleSettings> {

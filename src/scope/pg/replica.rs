@@ -153,7 +153,7 @@ impl Replica {
         self.leases
             .acquire(deadline)
             .await
-            .map_err(SetupError::from_pool)?;
+            .map_err(SetupError::unreachable)?;
         Ok(())
     }
 }

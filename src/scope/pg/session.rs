@@ -2,28 +2,40 @@
 
 use super::mode::{AccessMode, Isolation};
 
+macro_rules! begin {
+    ($isolation:expr, $mode:expr, $then:literal) => {
+        match ($isolation, $mode) {
+            (Isolation::ReadCommitted, AccessMode::ReadOnly) => {
+                concat!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY", $then)
+            }
+            (Isolation::ReadCommitted, AccessMode::ReadWrite) => {
+                concat!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", $then)
+            }
+            (Isolation::RepeatableRead, AccessMode::ReadOnly) => {
+                concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", $then)
+            }
+            (Isolation::RepeatableRead, AccessMode::ReadWrite) => {
+                concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE", $then)
+            }
+            (Isolation::Serializable, AccessMode::ReadOnly) => {
+                concat!("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY", $then)
+            }
+            (Isolation::Serializable, AccessMode::ReadWrite) => {
+                concat!("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE", $then)
+            }
+        }
+    };
+}
+
 /// Begins a transaction. The mode is said in full: a role or a database can have other defaults.
 pub(crate) const fn begin(isolation: Isolation, mode: AccessMode) -> &'static str {
-    match (isolation, mode) {
-        (Isolation::ReadCommitted, AccessMode::ReadOnly) => {
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-        }
-        (Isolation::ReadCommitted, AccessMode::ReadWrite) => {
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-        }
-        (Isolation::RepeatableRead, AccessMode::ReadOnly) => {
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        }
-        (Isolation::RepeatableRead, AccessMode::ReadWrite) => {
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE"
-        }
-        (Isolation::Serializable, AccessMode::ReadOnly) => {
-            "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY"
-        }
-        (Isolation::Serializable, AccessMode::ReadWrite) => {
-            "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE"
-        }
-    }
+    begin!(isolation, mode, "")
+}
+
+/// Begins a transaction on a pooler's server connection, where others may have left statements of the names that the
+/// driver gives.
+pub(crate) const fn begin_pooled(isolation: Isolation, mode: AccessMode) -> &'static str {
+    begin!(isolation, mode, "; DEALLOCATE ALL")
 }
 
 /// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, marker `$5`. The marker tells at the end whether the
@@ -36,6 +48,14 @@ pub(crate) const SWITCH: &str = "\
            pg_catalog.set_config('request.method', $3, true), \
            pg_catalog.set_config('request.path', $4, true), \
            pg_catalog.set_config('rolescope.marker', $5, true)";
+
+/// Sets what a pooler keeps from the start of a session: application name `$1`, timeouts `$2` and `$3` where there are any.
+pub(crate) const START: &str = "\
+    SELECT pg_catalog.set_config('application_name', $1, true), \
+           pg_catalog.set_config('statement_timeout', \
+               coalesce($2, pg_catalog.current_setting('statement_timeout')), true), \
+           pg_catalog.set_config('idle_in_transaction_session_timeout', \
+               coalesce($3, pg_catalog.current_setting('idle_in_transaction_session_timeout')), true)";
 
 /// Applies the settings named in `$1` with the values in `$2`, in their order, before the switch.
 pub(crate) const SETTINGS: &str = "\
@@ -76,8 +96,33 @@ pub(crate) const COMMIT_AND_RESET: &str = concat!("COMMIT; ", reset!());
 /// [`ROLLBACK`] and [`RESET`] in one message, for an end that nobody waits for.
 pub(crate) const ROLLBACK_AND_RESET: &str = concat!("ROLLBACK; ", reset!());
 
-/// Who the session is while no transaction runs, and who it logged in as.
-pub(crate) const WHO: &str = "SELECT current_user::pg_catalog.text, session_user::pg_catalog.text";
+// Behind a pooler a message is all that is certain to run on one server connection, and a transaction on it keeps that
+// from being lent to others: where the reset fails it stays open, and the pooler closes the connection with the session.
+// What the driver is told at startup of its encoding the pooler says once, and `RESET ALL` undoes that.
+macro_rules! reset_pooled {
+    () => {
+        concat!(
+            "; BEGIN; DEALLOCATE ALL; ",
+            reset!(),
+            "; SET client_encoding = 'UTF8'; COMMIT"
+        )
+    };
+}
+
+/// Ends a transaction on a pooler's server connection and clears that.
+pub(crate) const COMMIT_AND_RESET_POOLED: &str = concat!("COMMIT", reset_pooled!());
+
+/// Ends a transaction on a pooler's server connection and clears that.
+pub(crate) const ROLLBACK_AND_RESET_POOLED: &str = concat!("ROLLBACK", reset_pooled!());
+
+/// Clears what a rollback does not undo. A `COMMIT` that is refused takes its message's reset with it.
+pub(crate) const CLEAR_BEFORE_COMMIT: &str =
+    "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DEALLOCATE ALL";
+
+/// Who the session is while no transaction runs, who it logged in as, and whether its startup options have arrived.
+pub(crate) const WHO: &str = "\
+    SELECT current_user::pg_catalog.text, session_user::pg_catalog.text, \
+           pg_catalog.current_setting('rolescope.startup', true)";
 
 /// Which of the words that a text can begin with matters: one about the session's prepared statements, or `COPY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

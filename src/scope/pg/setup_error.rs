@@ -4,9 +4,9 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use tokio_postgres::config::Host;
-use tokio_postgres::{self, error::SqlState};
 
 use super::setup::SetupProblem;
+use super::tls;
 use crate::error::{Error, chain};
 use crate::role::RoleNameError;
 
@@ -49,7 +49,7 @@ impl SetupError {
         }
     }
 
-    fn options(message: String) -> Self {
+    pub(super) fn options(message: String) -> Self {
         Self(Inner::Options {
             message,
             source: None,
@@ -57,19 +57,24 @@ impl SetupError {
     }
 
     pub(super) fn invalid_url(error: &tokio_postgres::Error) -> Self {
-        let reason = chain(error);
-        let cure = if reason.contains("sslmode") {
-            NO_TLS
-        } else {
-            "it is postgres://USER:PASSWORD@HOST:5432/DATABASE"
-        };
+        Self::unreadable_url(&chain(error))
+    }
+
+    pub(super) fn unreadable_url(reason: &str) -> Self {
         Self::options(format!(
-            "the database URL cannot be read: {reason} ({cure})"
+            "the database URL cannot be read: {reason} (it is postgres://USER:PASSWORD@HOST:5432/DATABASE)"
         ))
     }
 
-    pub(super) fn no_tls() -> Self {
-        Self::options(format!("the URL asks for TLS: {NO_TLS}"))
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self(Inner::Options {
+            message: message.into(),
+            source: Some(source.into()),
+        })
     }
 
     pub(super) fn invalid_role(role: &str, error: RoleNameError) -> Self {
@@ -94,25 +99,12 @@ impl SetupError {
         Self(Inner::Unreachable(error))
     }
 
-    /// The plain connection worked and the one that requests use did not.
-    pub(super) fn from_pool(error: Error) -> Self {
-        let refused_options = error
-            .source()
-            .and_then(|source| source.downcast_ref::<tokio_postgres::Error>())
-            .and_then(tokio_postgres::Error::code)
-            .is_some_and(|code| {
-                *code == SqlState::PROTOCOL_VIOLATION || *code == SqlState::FEATURE_NOT_SUPPORTED
-            });
-        if refused_options {
-            Self(Inner::Options {
-                message: "the server, or a pooler before it, refuses startup options: \
-                          connect to PostgreSQL itself"
-                    .to_owned(),
-                source: Some(error.into()),
-            })
-        } else {
-            Self::unreachable(error)
-        }
+    pub(super) fn options_behind_pooler() -> Self {
+        Self::options(
+            "the URL has `options`, and behind a pooler no startup options are sent: \
+             ALTER ROLE of the login role can set them"
+                .to_owned(),
+        )
     }
 }
 
@@ -130,7 +122,7 @@ impl fmt::Display for SetupError {
             Inner::Unreachable(error) => {
                 let reason = chain(error);
                 f.write_str(&reason)?;
-                match cure(&reason) {
+                match tls::cure(error).or_else(|| cure(&reason)) {
                     Some(cure) => write!(f, " ({cure})"),
                     None => Ok(()),
                 }
@@ -166,8 +158,26 @@ pub(super) fn place_of(config: &tokio_postgres::Config) -> String {
 /// What can be done about the commonest reasons why a database cannot be used.
 fn cure(reason: &str) -> Option<&'static str> {
     let cures = [
-        ("TLS", NO_TLS),
-        ("no encryption", NO_TLS),
+        (
+            "server does not support TLS",
+            "set ssl=on there, or say sslmode=disable where the way to it is safe",
+        ),
+        (
+            "no encryption",
+            "the server may want TLS: say sslmode=verify-full",
+        ),
+        (
+            "requires a valid client certificate",
+            "give sslcert and sslkey",
+        ),
+        (
+            "certificate authentication failed",
+            "the common name of the certificate in sslcert has to be the user's name, or mapped to it in pg_ident.conf",
+        ),
+        (
+            "did not use channel binding",
+            "channel_binding=require needs TLS, and scram-sha-256 in pg_hba.conf",
+        ),
         (
             "password missing",
             "write it into the URL: postgres://USER:PASSWORD@HOST/DATABASE",
@@ -178,6 +188,3 @@ fn cure(reason: &str) -> Option<&'static str> {
     let cure = cures.iter().find(|(sign, _)| reason.contains(sign));
     cure.map(|(_, cure)| *cure)
 }
-
-const NO_TLS: &str = "this version does not speak TLS to PostgreSQL: \
-    use a Unix socket, loopback or a tunnel, and sslmode=disable";

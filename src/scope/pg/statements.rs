@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quick_cache::{Equivalent, unsync};
-use tokio_postgres::{Statement, types::Type};
+use tokio_postgres::{Column, Statement, types::Type};
 
 use crate::role::RoleName;
 
@@ -110,7 +110,9 @@ impl Statements {
 /// The parameter types of statements that any connection of the pool has prepared.
 ///
 /// A connection that meets such a statement for the first time can send it at once, with its types, instead of asking
-/// for them first.
+/// for them first. Only statements are remembered whose parameters and columns are all of PostgreSQL's own types: others
+/// can be dropped and made anew, and the driver asks for them on the same connection, where the answer would stand behind
+/// all of the statement's rows, which nobody reads meanwhile.
 pub(crate) struct ParameterTypes(Mutex<PerRole<Arc<[Type]>>>);
 
 impl ParameterTypes {
@@ -122,11 +124,15 @@ impl ParameterTypes {
         self.lock().get(role, sql)
     }
 
-    /// Remembers the types, unless one of them is not PostgreSQL's own: those can be dropped and made anew.
-    pub(crate) fn insert(&self, role: &RoleName, sql: &str, types: &[Type]) {
-        if types.iter().all(|ty| Type::from_oid(ty.oid()).is_some()) {
-            self.lock().insert(role, sql, types.into());
+    /// Remembers the types, if they can be, and says whether.
+    pub(crate) fn insert(&self, role: &RoleName, sql: &str, statement: &Statement) -> bool {
+        let columns = statement.columns().iter().map(Column::type_);
+        let mut types = statement.params().iter().chain(columns);
+        let remembered = types.all(|ty| Type::from_oid(ty.oid()).is_some());
+        if remembered {
+            self.lock().insert(role, sql, statement.params().into());
         }
+        remembered
     }
 
     pub(crate) fn remove(&self, role: &RoleName, sql: &str) {

@@ -165,7 +165,31 @@ pub(crate) fn startup_options(
             &milliseconds(timeout),
         );
     }
+    // Tells whether all of this has arrived: a pooler can drop it without a word.
+    add("rolescope.startup", "1");
     options
+}
+
+/// What each transaction starts with where the session's start could not say it.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) application_name: String,
+    pub(crate) statement_timeout: Option<String>,
+    pub(crate) idle_in_transaction_timeout: Option<String>,
+}
+
+impl Start {
+    pub(crate) fn new(
+        application_name: &str,
+        statement_timeout: Option<Duration>,
+        idle_in_transaction_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            application_name: application_name.to_owned(),
+            statement_timeout: statement_timeout.map(milliseconds),
+            idle_in_transaction_timeout: idle_in_transaction_timeout.map(milliseconds),
+        }
+    }
 }
 
 /// PostgreSQL counts timeouts in an `int4` of milliseconds, and 0 means none.
@@ -192,9 +216,12 @@ mod tests {
                 Some(Duration::from_micros(1)),
                 Some(Duration::from_secs(60)),
             ),
-            r"-c work_mem=8MB -c role=odd\ role\\name -c statement_timeout=1 -c idle_in_transaction_session_timeout=60000"
+            r"-c work_mem=8MB -c role=odd\ role\\name -c statement_timeout=1 -c idle_in_transaction_session_timeout=60000 -c rolescope.startup=1"
         );
-        assert_eq!(startup_options(None, None, None, None), "");
+        assert_eq!(
+            startup_options(None, None, None, None),
+            "-c rolescope.startup=1"
+        );
     }
 
     #[test]

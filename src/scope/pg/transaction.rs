@@ -5,8 +5,8 @@
 //! - **Finished**: the end has been sent. Every later use is an error, and the lease is gone.
 //!
 //! Each step from one to the next happens under the lock and without waiting, so that no future can be dropped between
-//! "sent" and "known to be sent". `opening.rs` sends the first flight,
-//! `statement.rs` what follows, through the gate of `gate.rs`, and `ending.rs` the last.
+//! "sent" and "known to be sent". `opening.rs` sends the first flight, `statement.rs` and `stream.rs` what follows, through
+//! the gate of `gate.rs`; `finish.rs` decides how it ends, and `ending.rs` sends the last flight.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -15,6 +15,7 @@ use super::ending::{Begun, Ending, Opened, Verdict};
 use super::mode::{AccessMode, Isolation};
 use super::pool::RoleScopedPool;
 use super::statement::Retry;
+use super::stream::Revocable;
 use super::switch::RequestSettings;
 use crate::error::{Error, ErrorKind};
 use crate::role::RoleScope;
@@ -35,6 +36,10 @@ pub(super) struct State {
     pub(super) on_primary: bool,
     pub(super) isolation: Option<Isolation>,
     savepoints: u32,
+    /// The transaction was asked to outlive the response's head, and ends with its body.
+    pub(super) ends_with_body: bool,
+    /// Statements are refused, while streams that are open go on.
+    pub(super) revoked: bool,
     pub(super) phase: Phase,
 }
 
@@ -53,6 +58,12 @@ pub(super) struct Open {
     pub(super) running: u32,
     /// A text of several statements was sent: what it did is not known.
     pub(super) batch: bool,
+    /// A COPY from the client is open.
+    pub(super) copying: bool,
+    /// Streams of the handler that are not read to their end.
+    pub(super) streams: Vec<Arc<dyn Revocable>>,
+    /// A stream was dropped half-way: the server still sends the rest of it.
+    pub(super) abandoned: bool,
 }
 
 pub(super) enum Finished {
@@ -61,15 +72,11 @@ pub(super) enum Finished {
     /// By the handler; how it went, once that is known.
     RolledBack(Known),
     Committed(Known),
+    /// The session could not be used any further.
+    Broken(Error),
 }
 
-type Known = Arc<OnceLock<Result<(), Error>>>;
-
-/// What the layer has to wait for.
-pub(crate) enum Finish {
-    Done(Result<(), Error>),
-    Ending(Box<Ending>),
-}
+pub(super) type Known = Arc<OnceLock<Result<(), Error>>>;
 
 /// What a statement needs of an open transaction.
 #[derive(Clone)]
@@ -95,6 +102,8 @@ impl Transaction {
                 on_primary: false,
                 isolation: None,
                 savepoints: 0,
+                ends_with_body: false,
+                revoked: false,
                 phase: Phase::Idle,
             }),
         }
@@ -151,10 +160,11 @@ impl Transaction {
     }
 
     fn current(&self) -> Result<Option<Current>, Error> {
-        match &self.lock().phase {
-            Phase::Idle => Ok(None),
-            Phase::Open(open) => Ok(Some(open.current())),
-            Phase::Finished(_) => Err(finished()),
+        let state = self.lock();
+        match &state.phase {
+            Phase::Open(open) if !state.revoked => Ok(Some(open.current())),
+            Phase::Idle if !state.revoked => Ok(None),
+            _ => Err(finished()),
         }
     }
 
@@ -168,7 +178,8 @@ impl Transaction {
         };
         let to_primary = retry == Retry::OnAnotherSession && open.opened.lease.is_of_replica();
         // Where a replica is silent, the one statement has not been answered.
-        if open.statements > 1 || (open.running > 0 && !to_primary) || open.batch {
+        let in_flight = open.running > 0 && !to_primary;
+        if open.statements > 1 || in_flight || open.batch || open.abandoned {
             return false;
         }
         state.on_primary |= to_primary;
@@ -178,124 +189,8 @@ impl Transaction {
         true
     }
 
-    // --- Open → Finished ---
-
-    /// Revokes all handles and ends what is open.
-    pub(crate) fn finish(&self, verdict: Verdict) -> Finish {
-        let mut state = self.lock();
-        match std::mem::replace(&mut state.phase, Phase::Finished(Finished::Revoked)) {
-            Phase::Idle | Phase::Finished(Finished::Revoked) => Finish::Done(Ok(())),
-            Phase::Finished(Finished::RolledBack(result)) => {
-                // What is lost is rolled back all the same; that the SQL had left the transaction is not.
-                Finish::Done(match result.get() {
-                    Some(Err(error)) if error.kind() == ErrorKind::ScopeLeft => Err(error.clone()),
-                    _ => Ok(()),
-                })
-            }
-            Phase::Finished(Finished::Committed(result)) => {
-                Finish::Done(result.get().cloned().unwrap_or_else(|| {
-                    Err(Error::new(
-                        ErrorKind::CommitUnknown,
-                        "the handler did not wait for its COMMIT: it is unknown whether the transaction was committed",
-                    ))
-                }))
-            }
-            Phase::Open(open) if verdict == Verdict::Rollback && open.running > 0 => {
-                self.abort(open);
-                Finish::Done(Ok(()))
-            }
-            Phase::Open(open) => {
-                let awaited = open.must_be_awaited();
-                let ending = Ending::send(open.opened, verdict, awaited);
-                if awaited {
-                    Finish::Ending(Box::new(ending))
-                } else {
-                    Finish::Done(Ok(()))
-                }
-            }
-        }
-    }
-
-    /// Commits now. Later use is an error.
-    pub(crate) async fn commit(&self) -> Result<(), Error> {
-        let result = Known::default();
-        let ending = self.end(Verdict::Commit, Finished::Committed(Arc::clone(&result)))?;
-        let outcome = match ending {
-            Some(ending) => ending
-                .outcome()
-                .await
-                .map_err(|error| error.token_sent(self.scope.token_sent())),
-            None => Ok(()),
-        };
-        let _ = result.set(outcome.clone());
-        outcome
-    }
-
-    /// Rolls back now. Later use is an error.
-    pub(crate) async fn rollback(&self) -> Result<(), Error> {
-        let result = Known::default();
-        let outcome =
-            match self.end(Verdict::Rollback, Finished::RolledBack(Arc::clone(&result)))? {
-                Some(ending) => ending.outcome().await,
-                None => Ok(()),
-            };
-        let _ = result.set(outcome.clone());
-        outcome
-    }
-
-    fn end(&self, verdict: Verdict, by: Finished) -> Result<Option<Ending>, Error> {
-        let mut state = self.lock();
-        if matches!(state.phase, Phase::Finished(_)) {
-            return Err(finished());
-        }
-        match std::mem::replace(&mut state.phase, Phase::Finished(by)) {
-            Phase::Open(open) if verdict == Verdict::Rollback && open.running > 0 => {
-                self.abort(open);
-                Ok(None)
-            }
-            Phase::Open(open) => Ok(Some(Ending::send(open.opened, verdict, true))),
-            Phase::Idle | Phase::Finished(_) => Ok(None),
-        }
-    }
-
-    /// Ends a transaction whose statement nobody waits for any more: cancels it, rolls back and has the session closed.
-    ///
-    /// It is not reused: the driver does not wait until the server has read a cancel request, and a late one would hit
-    /// the session's next user.
-    fn abort(&self, open: Open) {
-        let session = Arc::clone(&open.opened.lease);
-        session.doubt();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let shared = Arc::clone(open.opened.lease.shared());
-        let reset_timeout = self.pool.options().reset_timeout;
-        runtime.spawn(async move {
-            // A request that hits BEGIN would leave the statement behind it outside of any transaction. Where not even
-            // BEGIN is answered, nothing else will be.
-            if let Err(failure) = open.opened.begun.clone().await
-                && failure.is_silence()
-            {
-                return;
-            }
-            let cancel = shared.connector.cancel(session.client.cancel_token());
-            if let Ok(Ok(())) = tokio::time::timeout(shared.connect_timeout, cancel).await {
-                // The place in the pool is free once the server is.
-                Ending::send(open.opened, Verdict::Rollback, false)
-                    .settle(reset_timeout)
-                    .await;
-            }
-        });
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        drop(self.finish(Verdict::Rollback));
     }
 }
 
@@ -325,15 +220,6 @@ impl Open {
             session: Arc::clone(&self.opened.lease),
             begun: self.opened.begun.clone(),
         }
-    }
-
-    /// Where nothing can have been changed and everything went well, the end can tell nothing that matters.
-    fn must_be_awaited(&self) -> bool {
-        self.opened.mode == AccessMode::ReadWrite
-            || self.isolation == Isolation::Serializable
-            || self.opened.failed
-            || self.batch
-            || self.running > 0
     }
 }
 

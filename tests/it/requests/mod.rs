@@ -2,8 +2,15 @@
 
 mod composition;
 mod errors;
+#[cfg(feature = "tonic")]
+mod grpc;
 mod logs;
 mod over_http;
 mod replica;
-mod scope;
+pub(crate) mod scope;
 mod seeds;
+mod streams;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+mod without_tls;

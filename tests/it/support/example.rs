@@ -1,7 +1,6 @@
 //! Runs an example as a user would: its own process, real HTTP.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -41,6 +40,7 @@ impl Example {
     }
 
     /// Runs it until it ends with an error, and returns what it wrote to standard error.
+    #[cfg(feature = "axum")]
     #[track_caller]
     pub(crate) fn fail(command: &mut Command) -> String {
         let output = command.output().expect("the example starts");
@@ -59,8 +59,17 @@ impl Example {
         lines.take_while(|line| !line.starts_with(end)).collect()
     }
 
+    /// Returns where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sends a GET request to `/`.
+    #[cfg(feature = "axum")]
     pub(crate) fn get(&self, token: Option<&str>) -> Response {
+        use std::io::Write;
+        use std::net::TcpStream;
+
         let authority = self.url.strip_prefix("http://").expect("it is plain HTTP");
         let mut stream = TcpStream::connect(authority).expect("it listens");
         let authorization = token

@@ -9,9 +9,17 @@ pub(crate) mod local_postgres;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod events;
-#[cfg(all(feature = "axum", feature = "aws-lc-rs"))]
+#[cfg(feature = "aws-lc-rs")]
 pub(crate) mod example;
 pub(crate) mod files;
+#[cfg(all(
+    feature = "axum",
+    feature = "tonic",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) mod grpc;
+#[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+pub(crate) mod pgbouncer;
 pub(crate) mod processes;
 #[cfg(all(
     feature = "axum",
@@ -31,6 +39,8 @@ pub(crate) mod service;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod standby;
+#[cfg(feature = "aws-lc-rs")]
+pub(crate) mod todos_guide;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,7 +50,7 @@ use tokio_postgres::{self, Client, NoTls};
 use local_postgres::LocalPostgres;
 
 /// What each test's database starts with. Roles belong to the whole server, so no test makes or alters one of these.
-const TEMPLATE: &str = concat!(
+pub(crate) const TEMPLATE: &str = concat!(
     include_str!("../../../examples/sql/roles.sql"),
     "CREATE ROLE jdoe123 IN ROLE author; CREATE ROLE web_user; CREATE ROLE user_role;
      GRANT jdoe123, web_user, user_role TO authenticator;
@@ -150,7 +160,8 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-async fn run(client: &Client, sql: &str) {
+/// Runs SQL on a connection.
+pub(crate) async fn run(client: &Client, sql: &str) {
     client
         .batch_execute(sql)
         .await

@@ -4,11 +4,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use rolescope::scope::RoleScopedPoolBuilder;
+use rolescope::scope::{Pooler, RoleScopedPoolBuilder};
 use rolescope::{JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedPool};
 use tower::ServiceExt;
 
-use super::Database;
+use super::{Database, pgbouncer};
 pub(crate) use crate::auth::mint::{SECRET, sign};
 
 /// Makes a token that holds for the life of a test.
@@ -36,9 +36,20 @@ pub(crate) fn auth() -> JwtAuthLayer {
 impl Database {
     /// A pool builder as `authenticator`, with `anon` as the anonymous role.
     pub(crate) fn pool_builder(&self) -> RoleScopedPoolBuilder {
-        RoleScopedPool::builder(&self.url("authenticator"))
-            .expect("the URL can be read")
+        self.pool_builder_for("authenticator")
             .anonymous_role("anon")
+    }
+
+    /// A pool builder for a login role of one's own.
+    pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
+        let url = self.url(login);
+        let (url, pooler) = match pgbouncer::of_all_tests(self.server) {
+            None => (url, None),
+            Some(pgbouncer) => (pgbouncer.url(&url), Some(Pooler::Transaction)),
+        };
+        RoleScopedPool::builder(&url)
+            .expect("the URL can be read")
+            .pooler(pooler)
     }
 
     /// A pool of that kind.

@@ -8,7 +8,9 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use rolescope::auth::{Access, Bearer, JwtAuth};
 use rolescope::role::{RoleNameError, RolePath};
-use rolescope::scope::{PoolStatus, RoleScopeService, RoleScopedPoolBuilder, Savepoint};
+use rolescope::scope::{
+    PoolStatus, RoleScopeService, RoleScopedPoolBuilder, Savepoint, ScopedBody,
+};
 use rolescope::{
     AccessMode, Claims, Error, ErrorKind, Isolation, JwtAuthLayer, JwtVerifier, ResponseBody,
     RoleName, RolePolicy, RoleScope, RoleScopeLayer, RoleScopedConnection, RoleScopedPool,
@@ -43,6 +45,7 @@ fn what_a_service_keeps_is_send_sync_and_static() {
     send_and_sync::<RolePath>();
     send_and_sync::<Savepoint>();
     send_and_sync::<ResponseBody<String>>();
+    send_and_sync::<ScopedBody<String>>();
 }
 
 type Inner = Router;
@@ -86,7 +89,7 @@ fn a_bare_service_keeps_its_error_and_its_body() {
         S: Service<
                 Request<Vec<u8>>,
                 Error = u8,
-                Response = Response<ResponseBody<ResponseBody<String>>>,
+                Response = Response<ResponseBody<ScopedBody<String>>>,
             >,
     {
     }
@@ -106,6 +109,9 @@ fn what_a_handler_awaits_can_move_between_threads() {
     moves(|db| async move { db.query_typed("", &[]).await });
     moves(|db| async move { db.execute_typed("", &[]).await });
     moves(|db| async move { db.batch_execute("").await });
+    moves(|db| async move { db.query_stream("", &[]).await?.next().await.transpose() });
+    moves(|db| async move { db.copy_out("").await?.next().await.transpose() });
+    moves(|db| async move { db.copy_in("").await?.finish().await });
     moves(|db| async move { db.commit().await });
     moves(|db| async move { db.rollback().await });
     moves(|db| async move { db.savepoint().await?.rollback().await });

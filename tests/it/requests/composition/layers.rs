@@ -6,15 +6,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use http_body_util::BodyExt;
 use rolescope::{Error, RoleScopeLayer, RoleScopedConnection};
 use tokio::sync::Barrier;
 use tower::buffer::BufferLayer;
 use tower::limit::ConcurrencyLimitLayer;
-use tower::util::BoxCloneSyncService;
+use tower::util::{BoxCloneSyncService, Either, option_layer};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::cors::CorsLayer;
+use tower_http::map_response_body::MapResponseBodyLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultMakeSpan, TraceLayer};
@@ -251,7 +253,7 @@ async fn the_layer_next_to_the_handler_decides() {
 async fn body_of<S>(mut service: S, claims: Option<&str>) -> (StatusCode, String)
 where
     S: Service<Request<Body>>,
-    S::Response: axum::response::IntoResponse,
+    S::Response: IntoResponse,
     S::Error: std::fmt::Debug,
 {
     let mut request = Request::get("/who");
@@ -263,7 +265,7 @@ where
         .expect("the request is well formed");
     let service = service.ready().await.expect("the service is ready");
     let response = service.call(request).await.expect("the service answers");
-    let response = axum::response::IntoResponse::into_response(response);
+    let response = response.into_response();
     let status = response.status();
     let body = response
         .into_body()
@@ -309,5 +311,41 @@ async fn a_service_can_stand_behind_a_buffer_and_before_one() {
         .collect();
     for call in calls {
         assert_eq!(call.await.expect("no panic").1, "web_user /who");
+    }
+}
+
+/// tower asks both sides for the same response, and a layer that may stand in for the body has a body of its own.
+#[tokio::test]
+async fn layers_can_be_left_out() {
+    let database = database().await;
+    let pool = database.pool().await;
+    let optional = |with: bool| {
+        option_layer(with.then(|| {
+            ServiceBuilder::new()
+                .layer(MapResponseBodyLayer::new(Body::new))
+                .layer(auth())
+                .layer(RoleScopeLayer::new(pool.clone()))
+        }))
+    };
+    for (with, status) in [(true, 200), (false, 500)] {
+        let app = Router::new().route("/who", get(who)).layer(optional(with));
+        assert_eq!(service::get(&app, "/who", WEB_USER).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_service_can_be_one_of_two() {
+    let database = database().await;
+    let layers = ServiceBuilder::new()
+        .layer(MapResponseBodyLayer::new(Body::new))
+        .layer(auth())
+        .layer(RoleScopeLayer::new(database.pool().await));
+    let scoped = layers.service(Router::new().route("/who", get(who)));
+    let open = Router::new().route("/who", get(async || "open"));
+    for (service, body) in [
+        (Either::Left(scoped), "web_user /who"),
+        (Either::Right(open), "open"),
+    ] {
+        assert_eq!(body_of(service, WEB_USER).await.1, body);
     }
 }

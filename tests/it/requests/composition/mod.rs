@@ -1,5 +1,6 @@
 //! The two layers among those of others.
 
+mod bodies;
 mod bounds;
 mod extractors;
 mod layers;

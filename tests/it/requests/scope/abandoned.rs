@@ -10,7 +10,7 @@ use crate::support::proxy::{Proxy, within};
 
 /// Sends a statement and leaves it alone.
 async fn leave(db: RoleScopedConnection, sql: &'static str, sent: impl Future) {
-    let statement = tokio::spawn(async move { db.query_typed(sql, &[]).await.map(|_| ()) });
+    let statement = tokio::spawn(async move { db.execute_typed(sql, &[]).await.map(|_| ()) });
     within(sent).await;
     statement.abort();
     let _ = statement.await;

@@ -25,7 +25,7 @@ fn request(method: &str) -> Request<Body> {
 }
 
 /// Waits until as many sessions of the pool's user match as expected.
-pub(super) async fn until(database: &Database, condition: &str, expected: i64) {
+pub(in crate::requests) async fn until(database: &Database, condition: &str, expected: i64) {
     let admin = database.admin().await;
     let sql = format!(
         "SELECT count(*) FROM pg_stat_activity \

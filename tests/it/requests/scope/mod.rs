@@ -2,7 +2,7 @@
 
 mod abandoned;
 mod as_a_service;
-mod cancel;
+pub(super) mod cancel;
 mod ending;
 mod late_cancel;
 mod lost_connections;

@@ -318,3 +318,37 @@ async fn without_sql_nothing_is_sent_and_no_connection_made() {
         counted.proxy.requests()
     );
 }
+
+#[tokio::test]
+async fn a_typed_statement_is_described_once_and_a_command_never() {
+    let database = database().await;
+    let proxy = Proxy::start(&database);
+    let pool = within(proxy.pool_builder().build())
+        .await
+        .expect("it is built");
+    let typed = [(&"!" as _, tokio_postgres::types::Type::TEXT)];
+    let ask = async |flights: &[&[&str]], command_flight: &[&str]| {
+        let db = pool.begin(&RoleScope::for_role(
+            RoleName::parse("web_user").expect("a good name"),
+        ));
+        proxy.hold();
+        let rows = db.query_typed("SELECT 'one' || $1", &typed);
+        let seen = async {
+            for flight in flights {
+                proxy.flight(flight).await;
+            }
+        };
+        let (rows, ()) = tokio::join!(within(rows), seen);
+        assert_eq!(rows.expect("it runs").len(), 1);
+        proxy.hold();
+        let command = db.execute_typed("SELECT 'two' || $1", &typed);
+        let (affected, ()) = tokio::join!(within(command), proxy.flight(command_flight));
+        assert_eq!(affected.expect("it runs"), 1);
+        proxy.pass();
+        within(db.rollback()).await.expect("it ends");
+        proxy.rests().await;
+    };
+    // What described it is closed behind it, and nobody waits for that.
+    ask(&[&["Q", "BE", "PD"], &["BE"]], &["C", "PBDE"]).await;
+    ask(&[&["Q", "BE", "PBDE"]], &["PBDE"]).await;
+}

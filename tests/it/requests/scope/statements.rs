@@ -309,7 +309,7 @@ async fn a_typed_statement_asks_for_no_types_after_the_end() {
     proxy.hold();
     let late = db.clone();
     let late = tokio::spawn(async move { late.query_typed("SELECT 'good'::mood", &[]).await });
-    proxy.sees(&["PBDE"]).await;
+    proxy.sees(&["PD"]).await;
     let commit = tokio::spawn(async move { db.commit().await });
     proxy.sees(&["BE", "Q", "Q"]).await;
     let sent = proxy.requests().len();

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rolescope::RoleScopedPool;
-use rolescope::scope::RoleScopedPoolBuilder;
+use rolescope::scope::{Pooler, RoleScopedPoolBuilder};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Database;
 use super::local_postgres::LocalPostgres;
+use super::pgbouncer::{self, PgBouncer};
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +28,7 @@ pub(crate) struct Proxy {
     url: String,
     socket: PathBuf,
     upstream: PathBuf,
+    pooler: Option<Pooler>,
     state: watch::Sender<State>,
     listener: Option<JoinHandle<()>>,
 }
@@ -77,11 +79,16 @@ struct Connection {
 impl Proxy {
     /// Starts a proxy for one test.
     pub(crate) fn start(database: &Database) -> Self {
-        Self::before(database.server, &database.url("LOGIN"))
+        let pgbouncer = pgbouncer::of_all_tests(database.server);
+        Self::between(database.server, &database.url("LOGIN"), pgbouncer)
     }
 
     /// Starts a proxy before a server. The URL is for the user `LOGIN`.
     pub(crate) fn before(server: &LocalPostgres, url: &str) -> Self {
+        Self::between(server, url, None)
+    }
+
+    fn between(server: &LocalPostgres, url: &str, pgbouncer: Option<&PgBouncer>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(6000);
         // In the server's own directory, which goes with the server: a socket's name is made of nothing but its port.
         let port = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +96,8 @@ impl Proxy {
         let mut this = Self {
             url: url.replace(":5432/", &format!(":{port}/")),
             socket: directory.join(format!(".s.PGSQL.{port}")),
-            upstream: directory.join(".s.PGSQL.5432"),
+            upstream: directory.join(pgbouncer.map_or(".s.PGSQL.5432".to_owned(), |p| p.socket())),
+            pooler: pgbouncer.map(|_| Pooler::Transaction),
             state: watch::Sender::default(),
             listener: None,
         };
@@ -104,7 +112,9 @@ impl Proxy {
 
     /// A pool builder for a login role of one's own.
     pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
-        RoleScopedPool::builder(&self.url(login)).expect("the URL can be read")
+        RoleScopedPool::builder(&self.url(login))
+            .expect("the URL can be read")
+            .pooler(self.pooler)
     }
 
     /// A pool builder as `authenticator`, with `anon` as the anonymous role and one connection.
@@ -165,7 +175,7 @@ impl Proxy {
             let rests = |s: &State| {
                 s.requests
                     .last()
-                    .is_some_and(|r| r.sql.ends_with("DISCARD SEQUENCES"))
+                    .is_some_and(|r| r.sql.contains("DISCARD TEMP"))
             };
             let _ = state.wait_for(rests).await;
         })
