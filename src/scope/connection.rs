@@ -125,6 +125,16 @@ impl RoleScopedConnection {
         self.transaction.set_isolation(level)
     }
 
+    /// Has the transaction run on the primary, also where it is `READ ONLY` and there is a replica: for a read that must
+    /// see what was committed a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Statement`] after the first statement, [`ErrorKind::Finished`] after the end.
+    pub fn on_primary(&self) -> Result<(), Error> {
+        self.transaction.set_on_primary()
+    }
+
     // --- statements ---
 
     /// Runs a statement and returns its rows.

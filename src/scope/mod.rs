@@ -46,6 +46,25 @@
 //!
 //! [`RoleScopedPool::begin`] gives a connection to jobs, and to tests of what a role sees.
 //!
+//! # A replica for reads
+//!
+//! With [`RoleScopedPoolBuilder::replica`] transactions that are `READ ONLY` at their first statement run on a replica, so
+//! GET, HEAD and OPTIONS do. `READ WRITE` and `SERIALIZABLE` ones run on the primary, and those that say
+//! [`on_primary`](RoleScopedConnection::on_primary).
+//!
+//! - *Where the replica is away*, the primary serves: no connection can be made, a pooled one is dead before `BEGIN` was
+//!   answered, or `BEGIN` is not answered in time. The request that finds out is delayed by that at most. Those that
+//!   follow go to the primary at once, and one a second has the replica looked for in the background. A batch of several
+//!   statements is not sent twice.
+//! - *Where it is there*, its errors are the request's: all of its connections in use, or a statement cancelled due to a
+//!   conflict with recovery (40001) are 503 with `Retry-After`. The primary is not given what the replica was to keep
+//!   from it.
+//! - *It lags behind.* What was committed a moment ago may not be there yet, a new role or table included. With
+//!   [`primary_after_write`](RoleScopedPoolBuilder::primary_after_write) a caller's own reads stay on the primary for a
+//!   while after its writes.
+//! - *Its set-up* is checked as the primary's is, before it is used. The settings of roles
+//!   ([`role_settings`](RoleScopedPoolBuilder::role_settings)) are read from the primary.
+//!
 //! # Connection poolers
 //!
 //! Between a pool and PostgreSQL there may be PgBouncer; the pool must be told: see [`Pooler`].

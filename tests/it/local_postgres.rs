@@ -8,7 +8,7 @@ use tokio_postgres::{NoTls, connect};
 
 use crate::support::database;
 use crate::support::files::{TemporaryDirectory, set_mode};
-use crate::support::local_postgres::{Client, LocalPostgres, Programs, Search, npm};
+use crate::support::local_postgres::{Client, Extra, LocalPostgres, Programs, Search, npm};
 use crate::support::processes::{assert_gone, end_with, processes_that_name, wait_until};
 
 // === How it ends ===
@@ -93,6 +93,24 @@ fn nothing_is_left_when_the_owner_is_killed_at_any_moment() {
 }
 
 #[test]
+fn nothing_is_left_when_the_owner_is_killed_while_the_server_waits_for_ever() {
+    let mut owner = Owner::start("wait");
+    wait_until("the server waits for its primary", || {
+        owner.base.entries().iter().any(|entry| {
+            let pid_file = fs::read_to_string(entry.join("data/postmaster.pid"));
+            pid_file.is_ok_and(|text| {
+                text.lines()
+                    .nth(7)
+                    .is_some_and(|l| l.starts_with("standby"))
+            })
+        })
+    });
+    owner.child.kill().expect("it can be killed");
+    owner.child.wait().expect("it ends");
+    owner.assert_nothing_left();
+}
+
+#[test]
 fn a_supervisor_told_to_stop_takes_the_server_with_it() {
     let owner = Owner::start("hold");
     wait_until("the server is up", || {
@@ -117,7 +135,19 @@ fn be_the_owner() {
     let Ok(end) = std::env::var("ROLESCOPE_TEST_OWNER") else {
         return;
     };
-    let server = LocalPostgres::start().expect("a server starts");
+    let server = if end == "wait" {
+        // A standby that lets nobody in is never ready.
+        let files = std::env::var("ROLESCOPE_TEST_FILES").expect("it is set");
+        let programs = Search::from_env().find().expect("there are programs");
+        let extra = Extra {
+            arguments: vec!["-c".into(), "hot_standby=off".into()],
+            files: Some(files.into()),
+            ..Extra::default()
+        };
+        LocalPostgres::start_with_extra(&programs, &extra).expect("a server starts")
+    } else {
+        LocalPostgres::start().expect("a server starts")
+    };
     assert!(is_ready(server.directory()));
     match end.as_str() {
         "panic" => panic!("as told"),
@@ -133,11 +163,16 @@ fn be_the_owner() {
 struct Owner {
     child: Child,
     base: TemporaryDirectory,
+    _files: TemporaryDirectory,
 }
 
 impl Owner {
     fn start(end: &str) -> Self {
         let base = TemporaryDirectory::new("owner");
+        let files = TemporaryDirectory::new("files");
+        let signal = files.path().join("standby.signal");
+        fs::write(&signal, "").expect("a file can be written");
+        set_mode(&signal, 0o644);
         let child = Command::new(std::env::current_exe().expect("this binary has a path"))
             .args([
                 "--exact",
@@ -145,11 +180,16 @@ impl Owner {
             ])
             .env("ROLESCOPE_TEST_OWNER", end)
             .env("ROLESCOPE_PG_DIR", base.path())
+            .env("ROLESCOPE_TEST_FILES", files.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("this binary starts");
-        Self { child, base }
+        Self {
+            child,
+            base,
+            _files: files,
+        }
     }
 
     fn assert_nothing_left(&self) {

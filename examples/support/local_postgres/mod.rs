@@ -23,4 +23,4 @@ mod server;
 
 pub(crate) use fetch::{Client, npm};
 pub(crate) use programs::{Programs, Search};
-pub(crate) use server::{LocalPostgres, ServerUser};
+pub(crate) use server::{Extra, LocalPostgres, ServerUser};

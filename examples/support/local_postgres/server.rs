@@ -23,6 +23,17 @@ pub(crate) struct LocalPostgres {
     lifeline: Option<ChildStdin>,
 }
 
+/// What a server has beyond the usual, for tests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extra {
+    /// More arguments of `postgres`: `-c` and a setting. They win over the usual ones.
+    pub(crate) arguments: Vec<String>,
+    /// A directory whose files are copied into the data directory before the server starts.
+    pub(crate) files: Option<PathBuf>,
+    /// A copy of another server's data directory, which becomes this one's.
+    pub(crate) data: Option<PathBuf>,
+}
+
 impl LocalPostgres {
     /// Starts a server from the programs that [`Search::from_env`] finds.
     ///
@@ -39,7 +50,16 @@ impl LocalPostgres {
     ///
     /// The text says what failed, with the end of the server's own log.
     pub(crate) fn start_with(programs: &Programs) -> Result<Self, String> {
-        Self::start_at(programs, 5432, "")
+        Self::start_with_extra(programs, &Extra::default())
+    }
+
+    /// Starts a server from these programs that differs from the usual one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_with`](Self::start_with).
+    pub(crate) fn start_with_extra(programs: &Programs, extra: &Extra) -> Result<Self, String> {
+        Self::start_at(programs, 5432, "", extra)
     }
 
     /// Starts a server that listens on a free port of 127.0.0.1 too: on Unix sockets PostgreSQL speaks no TLS.
@@ -55,7 +75,7 @@ impl LocalPostgres {
                 .map_err(|e| format!("no port of 127.0.0.1 is free: {e}"))?
                 .port();
             tries += 1;
-            match Self::start_at(programs, port, "127.0.0.1") {
+            match Self::start_at(programs, port, "127.0.0.1", &Extra::default()) {
                 // Somebody else was faster.
                 Err(report) if report.contains("Address already in use") && tries < 5 => {}
                 result => return result,
@@ -63,7 +83,13 @@ impl LocalPostgres {
         }
     }
 
-    fn start_at(programs: &Programs, port: u16, address: &str) -> Result<Self, String> {
+    fn start_at(
+        programs: &Programs,
+        port: u16,
+        address: &str,
+        extra: &Extra,
+    ) -> Result<Self, String> {
+        let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
         let mut supervisor = ServerUser::current()?
             .command("/bin/sh")
             .args(["-c", SUPERVISOR, "rolescope-postgres"])
@@ -71,6 +97,8 @@ impl LocalPostgres {
             .arg(std::env::var_os("ROLESCOPE_PG_DIR").unwrap_or_default())
             .arg(std::env::temp_dir())
             .args([&port.to_string(), address])
+            .args([path(&extra.data), path(&extra.files)])
+            .args(&extra.arguments)
             // Otherwise Ctrl-C in a terminal would reach the supervisor too, and the server before we are done with it.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -205,7 +233,8 @@ fn ids_of(name: &str, passwd: &str) -> Option<(u32, u32)> {
 }
 
 /// Arguments: the programs' directory, the wanted base directory or nothing, the temporary directory, the port, the
-/// address to listen on or nothing.
+/// address to listen on or nothing, a data directory to take or nothing, a directory of files for it or nothing, and more
+/// arguments of the server.
 ///
 /// It prints `ready DIRECTORY`, or else what went wrong, of which only the end, since nobody reads the pipe while it
 /// fills. QUIT is repeated because a shell starts background jobs with QUIT ignored: the server does not hear it until it
@@ -216,6 +245,8 @@ trap '' PIPE
 trap 'exit 1' HUP INT TERM
 exec 3<&0 </dev/null
 dir= server= watch=
+bin=$1 wanted=$2 tmp=$3 port=$4 address=$5 data=$6 files=$7
+shift 7
 
 stop() {
     trap '' HUP INT TERM
@@ -233,29 +264,40 @@ trap stop EXIT
 shm=
 room=$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')
 [ "${room:-0}" -gt 1048576 ] && shm=/dev/shm
-for base in ${2:+"$2"} $shm "$3" /tmp; do
+for base in ${wanted:+"$wanted"} $shm "$tmp" /tmp; do
     [ ${#base} -lt 70 ] && dir=$(mktemp -d "$base/rolescope-XXXXXX") && break
 done
 if [ -z "$dir" ]; then
-    echo "no directory can be made in ${2:-any of $shm $3 /tmp} by $(id -un)"
+    echo "no directory can be made in ${wanted:-any of $shm $tmp /tmp} by $(id -un)"
     exit 1
 fi
 
-if ! "$1/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions >"$dir/log" 2>&1
+if ! {
+    if [ -n "$data" ]; then
+        mv "$data" "$dir/data" && rm -f "$dir/data/postmaster.pid"
+    else
+        "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions
+    fi && { [ -z "$files" ] || cp -R "$files/." "$dir/data"; }
+} >"$dir/log" 2>&1
 then
     tail -c 4000 "$dir/log"
     exit 1
 fi
 
-"$1/postgres" -D "$dir/data" -p "$4" -k "$dir" -c listen_addresses="$5" -c max_connections=200 -c shared_buffers=32MB \
+"$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses="$address" -c max_connections=200 -c shared_buffers=32MB \
     -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
     -c dynamic_shared_memory_type=mmap -c autovacuum=off -c jit=off -c log_destination=stderr -c logging_collector=off \
-    >"$dir/log" 2>&1 3<&- &
+    "$@" >"$dir/log" 2>&1 3<&- &
 server=$!
 (
     trap - EXIT
-    until case $(sed -n 8p "$dir/data/postmaster.pid") in ready*) true ;; *) false ;; esac; do sleep 0.01; done
-    echo "ready $dir"
+    while kill -0 "$server"; do
+        case $(sed -n 8p "$dir/data/postmaster.pid") in ready*) echo "ready $dir" && exit ;; esac
+        sleep 0.01
+    done
+) 3<&- &
+(
+    trap - EXIT
     read -r end <&3
     while kill -QUIT "$server"; do sleep 0.05; done
 ) &

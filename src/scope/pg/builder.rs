@@ -6,22 +6,30 @@ use std::time::Duration;
 use bb8_postgres::bb8;
 
 use super::lease::Leases;
-use super::manager::{Manager, Shared};
+use super::manager::{Server, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
 use super::pooler::Pooler;
+use super::recent_writes::RecentWrites;
+use super::replica::Replica;
 use super::role_settings::RoleSettings;
-use super::setup::{self, SetupProblemKind};
+use super::setup::{Expected, SetupProblemKind};
 use super::setup_error::{SetupError, place_of};
 use super::statements::ParameterTypes;
 use super::switch;
 use super::target::Target;
 use crate::role::RoleName;
 
+/// What sessions are called where the URL does not say.
+const APPLICATION_NAME: &str = "rolescope";
+
 /// Configures a [`RoleScopedPool`]. See [`RoleScopedPool::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RoleScopedPoolBuilder {
     target: Target,
+    replica: Option<Target>,
+    replica_max_size: Option<u32>,
+    primary_after_write: Duration,
     anonymous_role: Option<String>,
     resting_role: Option<String>,
     max_size: u32,
@@ -42,6 +50,9 @@ impl RoleScopedPoolBuilder {
     pub(super) fn new(url: &str) -> Result<Self, SetupError> {
         Ok(Self {
             target: Target::from_url(url)?,
+            replica: None,
+            replica_max_size: None,
+            primary_after_write: Duration::ZERO,
             anonymous_role: None,
             resting_role: None,
             max_size: 10,
@@ -193,6 +204,60 @@ impl RoleScopedPoolBuilder {
         self
     }
 
+    /// Has transactions that are `READ ONLY` served by a replica: a streaming standby of the database, say.
+    ///
+    /// All others stay on the primary, as do `SERIALIZABLE` ones and those that ask for it
+    /// ([`on_primary`](crate::RoleScopedConnection::on_primary)). The replica's connections are a pool of their own, with
+    /// the same options. Where the replica is away the primary serves, and the replica is looked for in the background
+    /// once a second; [the module](crate::scope#a-replica-for-reads) has the details. Defaults to none.
+    ///
+    /// The URL can name several hosts: the first that accepts a connection serves, or with
+    /// `load_balance_hosts=random` any of them. `target_session_attrs=read-only` passes over hosts that are, or have
+    /// become, a primary.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where the URL cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use rolescope::RoleScopedPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = RoleScopedPool::builder("postgres://authenticator@db-1/app")?
+    ///     .replica("postgres://authenticator@db-2,db-3/app?load_balance_hosts=random&target_session_attrs=read-only")?
+    ///     .primary_after_write(Duration::from_secs(2))
+    ///     .anonymous_role("anon")
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replica(mut self, url: &str) -> Result<Self, SetupError> {
+        self.replica = Some(Target::from_url(url)?);
+        Ok(self)
+    }
+
+    /// Sets how many connections to the replica there may be. Defaults to [`max_size`](Self::max_size); 0 counts as 1.
+    pub fn replica_max_size(mut self, connections: u32) -> Self {
+        self.replica_max_size = Some(connections.max(1));
+        self
+    }
+
+    /// Keeps a caller's reads on the primary for this long after its last COMMIT of a `READ WRITE` transaction, so that it
+    /// sees what it wrote. Defaults to zero: reads go to the replica at once.
+    ///
+    /// Choose more than the replica's usual lag. A caller is the role together with the token's claim `sub`, or with all
+    /// claims where it has none; all anonymous requests are one caller. The time counts from the answer to COMMIT, and
+    /// starts before the response is let through. It is known to this process alone: where several serve the same
+    /// callers, have the balancer keep each caller to one of them, or commit with `synchronous_commit = remote_apply`.
+    pub fn primary_after_write(mut self, time: Duration) -> Self {
+        self.primary_after_write = time;
+        self
+    }
+
     /// Accepts a set-up that [`build`](Self::build) otherwise refuses as dangerous. Say it once for each kind.
     pub fn accept_setup_problem(mut self, kind: SetupProblemKind) -> Self {
         self.accepted.push(kind);
@@ -210,21 +275,9 @@ impl RoleScopedPoolBuilder {
     ///
     /// Dropping the future builds nothing.
     pub async fn build(self) -> Result<RoleScopedPool, SetupError> {
-        let accepted = self.accepted.clone();
-        let anonymous_role = self.anonymous_role.clone();
-        let resting_role = self.resting_role.clone();
-        let timeout = self.connect_timeout;
-        let place = place_of(self.target.config());
+        let expected = self.expected(&self.target);
         let pool = self.build_lazy()?;
-        setup::check(
-            &*pool.shared().connector,
-            &place,
-            timeout,
-            anonymous_role.as_deref(),
-            resting_role.as_deref(),
-            &accepted,
-        )
-        .await?;
+        expected.check(&*pool.shared().connector).await?;
         if let Some(role_settings) = &pool.pool().role_settings {
             role_settings
                 .load()
@@ -233,6 +286,9 @@ impl RoleScopedPoolBuilder {
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
         pool.acquire().await.map_err(SetupError::unreachable)?;
+        if let Some(replica) = pool.replica() {
+            replica.look().await?;
+        }
         Ok(pool)
     }
 
@@ -258,72 +314,97 @@ impl RoleScopedPoolBuilder {
             }
             None => anonymous_role.clone(),
         };
-        let config = self.target.config();
-        for role in anonymous_role.iter().chain(&resting_role) {
-            if config.get_user() == Some(role.as_str()) {
-                return Err(SetupError::role_is_login(role.as_str()));
+        for target in [&self.target].into_iter().chain(&self.replica) {
+            let config = target.config();
+            for role in anonymous_role.iter().chain(&resting_role) {
+                if config.get_user() == Some(role.as_str()) {
+                    return Err(SetupError::role_is_login(role.as_str()));
+                }
+            }
+            if self.pooler.is_some() && config.get_options().is_some() {
+                return Err(SetupError::options_behind_pooler());
             }
         }
         self.options.app_settings.check()?;
-
-        let mut requests = config.clone();
-        if requests.get_application_name().is_none() {
-            requests.application_name("rolescope");
-        }
-        match self.pooler {
-            None => {
-                requests.options(switch::startup_options(
-                    config.get_options(),
-                    resting_role.as_ref(),
-                    self.statement_timeout,
-                    self.idle_in_transaction_timeout,
-                ));
-            }
-            Some(Pooler::Transaction) => {
-                if config.get_options().is_some() {
-                    return Err(SetupError::options_behind_pooler());
-                }
-                let name = requests.get_application_name().unwrap_or_default();
-                self.options.start = Some(switch::Start::new(
-                    name,
-                    self.statement_timeout,
-                    self.idle_in_transaction_timeout,
-                ));
-            }
-        }
+        let config = self.target.config();
         let login = config.get_user().map(Into::into);
-        let shared = Arc::new(Shared::new(
-            self.target.connector(requests),
-            self.connect_timeout,
-            resting_role.map(|role| role.as_str().to_owned()),
-            self.statement_cache,
-            self.pooler,
-        ));
-        let bb8 = bb8::Pool::builder()
-            .max_size(self.max_size)
-            .max_lifetime(self.max_lifetime)
-            .idle_timeout(self.idle_timeout)
-            .connection_timeout(self.acquire_timeout.max(Duration::from_millis(1)))
-            .test_on_check_out(false)
-            .retry_connection(false)
-            .build_unchecked(Manager(Arc::clone(&shared)));
+        if self.pooler.is_some() {
+            self.options.start = Some(switch::Start::new(
+                config.get_application_name().unwrap_or(APPLICATION_NAME),
+                self.statement_timeout,
+                self.idle_in_transaction_timeout,
+            ));
+        }
+
+        let resting = resting_role.as_ref();
+        let leases = self.leases(Server::Primary, &self.target, resting);
+        let replica = self.replica.as_ref().map(|target| {
+            let leases = self.leases(Server::Replica, target, resting);
+            Arc::new(Replica::new(leases, self.expected(target)))
+        });
+        let notes_writes = replica.is_some() && !self.primary_after_write.is_zero();
         let role_settings = self
             .role_settings
-            .then(|| Arc::new(RoleSettings::new(Arc::clone(&shared))));
+            .then(|| Arc::new(RoleSettings::new(Arc::clone(&leases.shared))));
         Ok(RoleScopedPool::new(Pool {
             login,
-            leases: Leases::new(
-                shared,
-                bb8,
-                self.max_size,
-                self.acquire_timeout,
-                self.options.reset_timeout,
-            ),
+            leases,
+            replica,
+            recent_writes: notes_writes.then(|| RecentWrites::new(self.primary_after_write)),
             parameter_types: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
             typed_statements: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
             options: self.options,
             anonymous_role,
             role_settings,
         }))
+    }
+
+    /// What one of the servers is looked at for.
+    fn expected(&self, target: &Target) -> Expected {
+        Expected {
+            place: place_of(target.config()),
+            timeout: self.connect_timeout,
+            anonymous_role: self.anonymous_role.clone(),
+            resting_role: self.resting_role.clone(),
+            accepted: self.accepted.clone(),
+        }
+    }
+
+    /// Makes the sessions' pool of one of the servers.
+    fn leases(&self, server: Server, target: &Target, resting_role: Option<&RoleName>) -> Leases {
+        let mut requests = target.config().clone();
+        if requests.get_application_name().is_none() {
+            requests.application_name(APPLICATION_NAME);
+        }
+        if self.pooler.is_none() {
+            requests.options(switch::startup_options(
+                target.config().get_options(),
+                resting_role,
+                self.statement_timeout,
+                self.idle_in_transaction_timeout,
+            ));
+        }
+        let shared = Arc::new(Shared::new(
+            server,
+            target.clone().connector(requests),
+            self.connect_timeout,
+            resting_role.map(|role| role.as_str().to_owned()),
+            self.statement_cache,
+            self.pooler,
+        ));
+        let max_size = match server {
+            Server::Primary => self.max_size,
+            Server::Replica => self.replica_max_size.unwrap_or(self.max_size),
+        };
+        let bb8 = bb8::Pool::builder()
+            .max_lifetime(self.max_lifetime)
+            .idle_timeout(self.idle_timeout);
+        Leases::new(
+            shared,
+            bb8,
+            max_size,
+            self.acquire_timeout,
+            self.options.reset_timeout,
+        )
     }
 }

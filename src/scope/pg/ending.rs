@@ -14,6 +14,7 @@ use super::connection::{Farewell, Session, drain, leaves_doubt};
 use super::control::Control;
 use super::lease::Lease;
 use super::mode::AccessMode;
+use super::recent_writes::Writer;
 use super::session;
 use crate::error::{Error, ErrorKind, chain};
 use crate::role::RoleName;
@@ -50,6 +51,8 @@ pub(crate) struct Opened {
     pub(crate) marker: String,
     pub(crate) role: RoleName,
     pub(crate) mode: AccessMode,
+    /// Whose reads are to see what a COMMIT has stored, where somebody asked for that.
+    pub(crate) writer: Option<Writer>,
     pub(crate) failed: bool,
 }
 
@@ -76,6 +79,11 @@ impl Ending {
             (Verdict::Commit, false) => (session::COMMIT_AND_RESET, None),
             (Verdict::Rollback, false) => (session::ROLLBACK_AND_RESET, None),
         };
+        let writer = opened.writer.filter(|_| verdict == Verdict::Commit);
+        if let Some(writer) = &writer {
+            // Perhaps nobody will learn how it ends.
+            writer.wrote();
+        }
         let end = session.send(end);
         let reset = reset.map(|reset| session.send(reset));
         let mode = opened.mode;
@@ -93,6 +101,10 @@ impl Ending {
                 Ok(answers) => drain(answers).await,
                 Err(error) => return Err(error),
             };
+            if let Some(writer) = writer {
+                // The time counts from the answer on.
+                writer.wrote();
+            }
             match verdict {
                 Verdict::Commit => committed(begun, check, end, mode),
                 Verdict::Rollback => rolled_back(check, end),

@@ -155,7 +155,7 @@ impl Transaction {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let shared = Arc::clone(self.pool.shared());
+        let shared = Arc::clone(open.opened.lease.shared());
         let reset_timeout = self.pool.options().reset_timeout;
         runtime.spawn(async move {
             // A request that hits BEGIN would leave the statement behind it outside of any transaction. Where not even

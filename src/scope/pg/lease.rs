@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bb8_postgres::bb8::{Pool, PooledConnection};
+use bb8_postgres::bb8::{Builder, Pool, PooledConnection};
 use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{Farewell, Session};
-use super::manager::{Manager, Shared};
+use super::manager::{Manager, Server, Shared};
+use super::pool::PoolStatus;
 use crate::error::{Error, ErrorKind};
 
 /// How long a failed attempt to connect speaks for the next ones.
 const FAILURE_HOLDS: Duration = Duration::from_secs(1);
 
 /// A deadline beyond this is none; the clock cannot count to every one.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// bb8 behind a fair queue.
 pub(crate) struct Leases {
@@ -36,6 +37,7 @@ pub(crate) struct Lease {
     // Before the permit: the session is back in bb8 before the next one may ask for it.
     connection: PooledConnection<'static, Manager>,
     _permit: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
 }
 
 impl Deref for Lease {
@@ -56,16 +58,31 @@ impl Lease {
     pub(crate) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
         self.connection.settle(deadline).await
     }
+
+    /// What is known of the server that the session is of.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn is_of_replica(&self) -> bool {
+        self.shared.server == Server::Replica
+    }
 }
 
 impl Leases {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        bb8: Pool<Manager>,
+        bb8: Builder<Manager>,
         max_size: u32,
         acquire_timeout: Duration,
         reset_timeout: Duration,
     ) -> Self {
+        let bb8 = bb8
+            .max_size(max_size)
+            .connection_timeout(acquire_timeout.max(Duration::from_millis(1)))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .build_unchecked(Manager(Arc::clone(&shared)));
         Self {
             shared,
             bb8,
@@ -114,6 +131,7 @@ impl Leases {
                     return Ok(Lease {
                         connection,
                         _permit: permit,
+                        shared: Arc::clone(&self.shared),
                     });
                 }
                 Err(error) => {
@@ -168,8 +186,16 @@ impl Leases {
     fn exhausted(&self) -> Error {
         Error::new(
             ErrorKind::PoolExhausted,
-            "all connections of the pool were in use until the deadline: \
-             raise max_size, or look for transactions that take long",
+            match self.shared.server {
+                Server::Primary => {
+                    "all connections of the pool were in use until the deadline: \
+                     raise max_size, or look for transactions that take long"
+                }
+                Server::Replica => {
+                    "all connections to the replica were in use until the deadline: \
+                     raise replica_max_size, or look for transactions that take long"
+                }
+            },
         )
     }
 
@@ -192,16 +218,21 @@ impl Leases {
         self.permits.close();
     }
 
-    pub(crate) fn max_size(&self) -> u32 {
-        self.max_size
+    pub(crate) fn acquire_timeout(&self) -> Duration {
+        self.acquire_timeout
     }
 
-    pub(crate) fn free_permits(&self) -> u32 {
-        u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX)
-    }
-
-    pub(crate) fn bb8_state(&self) -> bb8_postgres::bb8::State {
-        self.bb8.state()
+    pub(crate) fn status(&self) -> PoolStatus {
+        let state = self.bb8.state();
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        PoolStatus {
+            max_size: self.max_size,
+            connections: state.connections,
+            idle_connections: state.idle_connections,
+            in_use: self.max_size.saturating_sub(free),
+            connections_created: state.statistics.connections_created,
+            connections_discarded: state.statistics.connections_closed_broken,
+        }
     }
 }
 

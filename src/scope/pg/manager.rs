@@ -12,8 +12,16 @@ use super::connection::{Connection, Session};
 use super::pooler::{self, Pooler};
 use crate::error::{Error, ErrorKind};
 
+/// Which of the two servers sessions are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Primary,
+    Replica,
+}
+
 /// What the manager and the pool know together.
 pub(crate) struct Shared {
+    pub(crate) server: Server,
     pub(crate) connector: Box<dyn Connect>,
     pub(crate) connect_timeout: Duration,
     pub(crate) resting_role: Option<String>,
@@ -34,6 +42,7 @@ struct Failure {
 
 impl Shared {
     pub(crate) fn new(
+        server: Server,
         connector: Box<dyn Connect>,
         connect_timeout: Duration,
         resting_role: Option<String>,
@@ -41,6 +50,7 @@ impl Shared {
         pooler: Option<Pooler>,
     ) -> Self {
         Self {
+            server,
             connector,
             connect_timeout,
             resting_role,

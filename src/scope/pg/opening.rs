@@ -12,6 +12,7 @@ use super::connection::{Session, drain};
 use super::control::Control;
 use super::ending::{BeginError, Opened, ends_session, sent};
 use super::lease::Lease;
+use super::mode::AccessMode;
 use super::session;
 use super::switch::{self, Settings};
 use super::transaction::{Current, Open, Phase, Transaction};
@@ -19,9 +20,12 @@ use crate::error::{Error, ErrorKind};
 use crate::role::decide::{not_login, role_refused_by_database};
 
 impl Transaction {
-    /// Sends `BEGIN` and the switch. The answers are read by whoever sends the first statement.
-    pub(super) fn begin(&self, lease: Lease) -> Result<Current, Error> {
-        not_login(self.scope.role().clone(), self.pool.login())?;
+    /// Sends `BEGIN` and the switch. The answers are read by whoever sends the first statement. `None` where the session
+    /// is of the replica, and the handler has meanwhile said what a replica cannot do.
+    pub(super) fn begin(&self, lease: Lease) -> Result<Option<Current>, Error> {
+        for login in [self.pool.login(), self.pool.replica_login()] {
+            not_login(self.scope.role().clone(), login)?;
+        }
         let mut state = self.lock();
         state.idle()?;
         let stored = self
@@ -30,6 +34,9 @@ impl Transaction {
             .and_then(|settings| settings.of(self.scope.role()))
             .unwrap_or_default();
         let isolation = state.isolation.or(stored.isolation).unwrap_or_default();
+        if lease.is_of_replica() && !self.is_for_replica(&state, isolation) {
+            return Ok(None);
+        }
         let session = Arc::clone(&lease);
         let marker = session.next_marker();
         let begin = session.send(if session.is_pooled() {
@@ -64,6 +71,8 @@ impl Transaction {
             switch.await.map_err(|error| answered(switch_error(error)))
         };
         let in_doubt = Arc::clone(&session);
+        let replica = self.pool.replica().cloned();
+        let replica = replica.filter(|_| lease.is_of_replica());
         let begun = async move {
             match tokio::time::timeout(timeout, answers).await {
                 Ok(Err(failure)) if failure.error.kind() == ErrorKind::ConnectionLost => {
@@ -73,13 +82,18 @@ impl Transaction {
                 Ok(begun) => begun,
                 Err(elapsed) => {
                     in_doubt.doubt();
+                    let error = Error::with_source(
+                        ErrorKind::Unavailable,
+                        "the database did not answer BEGIN in time",
+                        elapsed,
+                    );
+                    if let Some(replica) = &replica {
+                        replica.failed(&error);
+                    }
                     Err(BeginError {
-                        error: Error::with_source(
-                            ErrorKind::Unavailable,
-                            "the database did not answer BEGIN in time",
-                            elapsed,
-                        ),
-                        begin_unanswered: false,
+                        error,
+                        // The answer may be on its way. What was sent to a replica cannot have changed anything.
+                        begin_unanswered: replica.is_some(),
                     })
                 }
             }
@@ -93,6 +107,10 @@ impl Transaction {
                 marker,
                 role: self.scope.role().clone(),
                 mode: state.mode,
+                writer: match state.mode {
+                    AccessMode::ReadWrite => self.pool.writer(&self.scope),
+                    AccessMode::ReadOnly => None,
+                },
                 failed: false,
             },
             isolation,
@@ -105,7 +123,7 @@ impl Transaction {
         };
         let current = open.current();
         state.phase = Phase::Open(open);
-        Ok(current)
+        Ok(Some(current))
     }
 
     /// Sends what startup options say elsewhere.

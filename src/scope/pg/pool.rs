@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join;
 
 use super::builder::RoleScopedPoolBuilder;
 use super::lease::{Lease, Leases};
 use super::manager::Shared;
+use super::recent_writes::{RecentWrites, Writer};
+use super::replica::Replica;
 use super::role_settings::RoleSettings;
 use super::setup_error::SetupError;
 use super::statements::ParameterTypes;
 use super::switch::{AppSettings, Start};
 use crate::error::{Error, ErrorKind};
-use crate::role::RoleName;
+use crate::role::{RoleName, RoleScope};
 
 /// Lends transactions that run as a decided role, over connections that log in as the authenticator.
 ///
@@ -45,6 +49,8 @@ pub(super) struct Pool {
     pub(super) parameter_types: ParameterTypes,
     pub(super) typed_statements: ParameterTypes,
     pub(super) role_settings: Option<Arc<RoleSettings>>,
+    pub(super) replica: Option<Arc<Replica>>,
+    pub(super) recent_writes: Option<Arc<RecentWrites>>,
 }
 
 /// What every transaction of a pool is made with.
@@ -144,21 +150,24 @@ impl RoleScopedPool {
     ///
     /// Dropping the future stops the waiting. The pool stays closed to new transactions; call it again to wait on.
     pub async fn close(&self) {
-        self.0.leases.close().await;
+        let replica = async {
+            if let Some(replica) = &self.0.replica {
+                replica.leases.close().await;
+            }
+        };
+        join(self.0.leases.close(), replica).await;
     }
 
-    /// Returns the state of the pool.
+    /// Returns the state of the pool, without the replica's connections.
     pub fn status(&self) -> PoolStatus {
-        let state = self.0.leases.bb8_state();
-        let max_size = self.0.leases.max_size();
-        PoolStatus {
-            max_size,
-            connections: state.connections,
-            idle_connections: state.idle_connections,
-            in_use: max_size.saturating_sub(self.0.leases.free_permits()),
-            connections_created: state.statistics.connections_created,
-            connections_discarded: state.statistics.connections_closed_broken,
-        }
+        self.0.leases.status()
+    }
+
+    /// Returns the state of the replica's connections, or `None` where there is no
+    /// [`replica`](RoleScopedPoolBuilder::replica).
+    pub fn replica_status(&self) -> Option<PoolStatus> {
+        let replica = self.0.replica.as_ref()?;
+        Some(replica.leases.status())
     }
 
     /// Returns the role of requests that name none.
@@ -171,8 +180,25 @@ impl RoleScopedPool {
         self.shared().login().or(self.0.login.as_deref())
     }
 
+    /// The role that the replica says its sessions log in as: as a rule the same.
+    pub(crate) fn replica_login(&self) -> Option<&str> {
+        self.replica()?.leases.shared.login()
+    }
+
+    /// Waits for a session of the primary.
     pub(crate) async fn acquire(&self) -> Result<Lease, Error> {
-        let deadline = self.0.leases.deadline();
+        let deadline = self.deadline();
+        self.know_role_settings(deadline).await?;
+        self.0.leases.acquire(deadline).await
+    }
+
+    /// When a session of the primary that is asked for now has to be there.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.0.leases.deadline()
+    }
+
+    /// Has the settings of the roles read, where they are to be known and are not yet.
+    pub(crate) async fn know_role_settings(&self, deadline: Instant) -> Result<(), Error> {
         if let Some(role_settings) = &self.0.role_settings {
             tokio::time::timeout_at(deadline.into(), role_settings.keep_fresh())
                 .await
@@ -184,7 +210,16 @@ impl RoleScopedPool {
                     )
                 })??;
         }
-        self.0.leases.acquire(deadline).await
+        Ok(())
+    }
+
+    pub(crate) fn replica(&self) -> Option<&Arc<Replica>> {
+        self.0.replica.as_ref()
+    }
+
+    /// The caller whose writes are noted, where that was asked for.
+    pub(crate) fn writer(&self, scope: &RoleScope) -> Option<Writer> {
+        Some(self.0.recent_writes.as_ref()?.of(scope))
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -45,7 +45,8 @@ pub enum SetupProblemKind {
 }
 
 const FACTS: &str = "\
-    SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, session_user::pg_catalog.text";
+    SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, session_user::pg_catalog.text, \
+    pg_catalog.pg_is_in_recovery()";
 
 /// What the login role is or may become. From 16 on, a membership can be without `SET`.
 const REACHES: &str = "\
@@ -75,46 +76,61 @@ const OWNS: &str = "\
 const MAY_BECOME: &str = "\
     SELECT pg_catalog.pg_has_role(session_user, r.oid, $2) FROM pg_catalog.pg_roles r WHERE r.rolname = $1";
 
-/// Checks the set-up on a connection of its own, as the URL opens it.
-pub(super) async fn check(
-    connector: &dyn Connect,
-    place: &str,
-    timeout: Duration,
-    anonymous_role: Option<&str>,
-    resting_role: Option<&str>,
-    accepted: &[SetupProblemKind],
-) -> Result<(), SetupError> {
-    let looking = async {
-        let client = connector.connect_plain().await?;
-        problems(&client, anonymous_role, resting_role).await
-    };
-    let problems = match tokio::time::timeout(timeout, looking).await {
-        Ok(Ok(problems)) => problems,
-        Ok(Err(error)) => {
-            return Err(SetupError::unreachable(Error::with_source(
-                crate::ErrorKind::Unavailable,
-                format!("cannot use the database at {place}"),
-                error,
-            )));
+/// What a server is looked at for.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    /// Where the server is, for people.
+    pub(super) place: String,
+    pub(super) timeout: Duration,
+    pub(super) anonymous_role: Option<String>,
+    pub(super) resting_role: Option<String>,
+    pub(super) accepted: Vec<SetupProblemKind>,
+}
+
+/// What was found, where nothing is to be refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// Whether the server is a standby.
+    pub(super) in_recovery: bool,
+}
+
+impl Expected {
+    /// Checks the set-up on a connection of its own, as the URL opens it.
+    pub(super) async fn check(&self, connector: &dyn Connect) -> Result<Found, SetupError> {
+        let place = &self.place;
+        let looking = async {
+            let client = connector.connect_plain().await?;
+            let (anonymous, resting) = (&self.anonymous_role, &self.resting_role);
+            problems(&client, anonymous.as_deref(), resting.as_deref()).await
+        };
+        let (found, problems) = match tokio::time::timeout(self.timeout, looking).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(error)) => {
+                return Err(SetupError::unreachable(Error::with_source(
+                    crate::ErrorKind::Unavailable,
+                    format!("cannot use the database at {place}"),
+                    error,
+                )));
+            }
+            Err(elapsed) => {
+                return Err(SetupError::unreachable(Error::with_source(
+                    crate::ErrorKind::Unavailable,
+                    format!("the database at {place} did not answer in time"),
+                    elapsed,
+                )));
+            }
+        };
+        let (overridden, refused): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| {
+            problem.kind.can_be_accepted() && self.accepted.contains(&problem.kind)
+        });
+        for problem in overridden {
+            tracing::warn!("accepted, as the pool was told: {problem}");
         }
-        Err(elapsed) => {
-            return Err(SetupError::unreachable(Error::with_source(
-                crate::ErrorKind::Unavailable,
-                format!("the database at {place} did not answer in time"),
-                elapsed,
-            )));
+        if refused.is_empty() {
+            Ok(found)
+        } else {
+            Err(SetupError::problems_found(refused))
         }
-    };
-    let (overridden, refused): (Vec<_>, Vec<_>) = problems
-        .into_iter()
-        .partition(|problem| problem.kind.can_be_accepted() && accepted.contains(&problem.kind));
-    for problem in overridden {
-        tracing::warn!("accepted, as the pool was told: {problem}");
-    }
-    if refused.is_empty() {
-        Ok(())
-    } else {
-        Err(SetupError::problems_found(refused))
     }
 }
 
@@ -122,12 +138,15 @@ async fn problems(
     client: &Client,
     anonymous_role: Option<&str>,
     resting_role: Option<&str>,
-) -> Result<Vec<SetupProblem>, tokio_postgres::Error> {
+) -> Result<(Found, Vec<SetupProblem>), tokio_postgres::Error> {
     use SetupProblemKind as K;
 
     let facts = client.query_typed_one(FACTS, &[]).await?;
     let version: i32 = facts.try_get(0)?;
     let login: String = facts.try_get(1)?;
+    let found_there = Found {
+        in_recovery: facts.try_get(2)?,
+    };
     let mut problems = Vec::new();
     let mut found = |kind, subject: &str| {
         problems.push(SetupProblem {
@@ -138,7 +157,7 @@ async fn problems(
     };
     if version < OLDEST {
         found(K::ServerTooOld, &(version / 10_000).to_string());
-        return Ok(problems);
+        return Ok((found_there, problems));
     }
     let becoming = if version >= 160_000 { "SET" } else { "MEMBER" };
 
@@ -168,7 +187,7 @@ async fn problems(
         if row.try_get(1)? {
             found(K::ReachesSuperuser, role);
             if role == login {
-                return Ok(problems);
+                return Ok((found_there, problems));
             }
             continue;
         }
@@ -190,7 +209,7 @@ async fn problems(
     if let Some(names) = names(client, OWNS).await? {
         found(K::OwnsTables, &names);
     }
-    Ok(problems)
+    Ok((found_there, problems))
 }
 
 async fn names(client: &Client, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {

@@ -41,6 +41,14 @@ impl SetupError {
         Self(Inner::Problems(problems))
     }
 
+    /// Why the database cannot be used now, where it may be another time.
+    pub(super) fn unreachable_because(&self) -> Option<&Error> {
+        match &self.0 {
+            Inner::Unreachable(error) => Some(error),
+            _ => None,
+        }
+    }
+
     pub(super) fn options(message: String) -> Self {
         Self(Inner::Options {
             message,

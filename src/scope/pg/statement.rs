@@ -48,8 +48,8 @@ pub(super) struct Failure {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Retry {
-    /// The session was dead before `BEGIN` was answered.
+pub(super) enum Retry {
+    /// The session was dead before `BEGIN` was answered, or is the silent one of a replica.
     OnAnotherSession,
     /// The cached statement no longer fits the tables that it names.
     PreparedAnew,
@@ -309,7 +309,7 @@ impl Attempts {
     ) -> Result<(), Error> {
         let failure = failure.on_pooled(current);
         match failure.retry {
-            Some(retry) if self.retried.is_none() && transaction.start_again(current) => {
+            Some(retry) if self.retried.is_none() && transaction.start_again(current, retry) => {
                 self.retried = Some(retry);
                 Ok(())
             }
@@ -340,10 +340,11 @@ impl From<Error> for Failure {
 
 impl From<BeginError> for Failure {
     fn from(failure: BeginError) -> Self {
-        let lost = failure.begin_unanswered && failure.error.kind() == ErrorKind::ConnectionLost;
+        let dead = failure.begin_unanswered
+            && (failure.error.kind() == ErrorKind::ConnectionLost || failure.is_silence());
         Self {
             error: failure.error,
-            retry: lost.then_some(Retry::OnAnotherSession),
+            retry: dead.then_some(Retry::OnAnotherSession),
         }
     }
 }

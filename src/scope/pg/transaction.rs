@@ -14,6 +14,7 @@ use super::connection::Session;
 use super::ending::{Begun, Ending, Opened, Verdict};
 use super::mode::{AccessMode, Isolation};
 use super::pool::RoleScopedPool;
+use super::statement::Retry;
 use super::stream::Revocable;
 use super::switch::RequestSettings;
 use crate::error::{Error, ErrorKind};
@@ -31,6 +32,8 @@ pub(crate) struct Transaction {
 
 pub(super) struct State {
     pub(super) mode: AccessMode,
+    /// Whether no replica is to serve.
+    pub(super) on_primary: bool,
     pub(super) isolation: Option<Isolation>,
     savepoints: u32,
     /// The transaction was asked to outlive the response's head, and ends with its body.
@@ -96,6 +99,7 @@ impl Transaction {
             opening: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
                 mode,
+                on_primary: false,
                 isolation: None,
                 savepoints: 0,
                 ends_with_body: false,
@@ -123,6 +127,13 @@ impl Transaction {
         Ok(())
     }
 
+    pub(crate) fn set_on_primary(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.idle()?;
+        state.on_primary = true;
+        Ok(())
+    }
+
     pub(crate) fn next_savepoint(&self) -> u32 {
         let mut state = self.lock();
         state.savepoints += 1;
@@ -140,8 +151,12 @@ impl Transaction {
         if let Some(current) = self.current()? {
             return Ok(current);
         }
-        let lease = self.pool.acquire().await?;
-        self.begin(lease)
+        loop {
+            let lease = self.lease().await?;
+            if let Some(current) = self.begin(lease)? {
+                return Ok(current);
+            }
+        }
     }
 
     fn current(&self) -> Result<Option<Current>, Error> {
@@ -156,14 +171,18 @@ impl Transaction {
     // --- Open → Idle ---
 
     /// Goes back to `Idle` for one more try, where the statement that failed is all that was asked of the transaction.
-    pub(super) fn start_again(&self, current: &Current) -> bool {
+    pub(super) fn start_again(&self, current: &Current, retry: Retry) -> bool {
         let mut state = self.lock();
         let Some(open) = state.open_on(&current.session) else {
             return false;
         };
-        if open.statements > 1 || open.running > 0 || open.batch || open.abandoned {
+        let to_primary = retry == Retry::OnAnotherSession && open.opened.lease.is_of_replica();
+        // Where a replica is silent, the one statement has not been answered.
+        let in_flight = open.running > 0 && !to_primary;
+        if open.statements > 1 || in_flight || open.batch || open.abandoned {
             return false;
         }
+        state.on_primary |= to_primary;
         if let Phase::Open(open) = std::mem::replace(&mut state.phase, Phase::Idle) {
             drop(Ending::send(open.opened, Verdict::Rollback, false));
         }

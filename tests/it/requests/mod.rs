@@ -6,6 +6,7 @@ mod errors;
 mod grpc;
 mod logs;
 mod over_http;
+mod replica;
 pub(crate) mod scope;
 mod seeds;
 mod streams;

@@ -33,6 +33,12 @@ pub(crate) mod proxy;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 pub(crate) mod service;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) mod standby;
 #[cfg(feature = "aws-lc-rs")]
 pub(crate) mod todos_guide;
 
@@ -57,28 +63,37 @@ pub(crate) fn server() -> &'static LocalPostgres {
     static SERVER: OnceLock<LocalPostgres> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = LocalPostgres::start().unwrap_or_else(|e| panic!("{e}"));
-        let make_template = async {
-            let admin = connect(&server.superuser_url("postgres")).await;
-            run(&admin, "CREATE DATABASE template_of_tests").await;
-            drop(admin);
-            let admin = connect(&server.superuser_url("template_of_tests")).await;
-            run(&admin, TEMPLATE).await;
-        };
-        // A thread of its own, since the test that comes first may be inside a runtime.
-        std::thread::scope(|scope| {
-            let made = scope.spawn(|| runtime().block_on(make_template)).join();
-            made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        });
+        make_template(&server);
         server
     })
 }
 
+/// Makes the roles, and what each test's database is copied from.
+fn make_template(server: &LocalPostgres) {
+    let make = async {
+        let admin = connect(&server.superuser_url("postgres")).await;
+        run(&admin, "CREATE DATABASE template_of_tests").await;
+        drop(admin);
+        let admin = connect(&server.superuser_url("template_of_tests")).await;
+        run(&admin, TEMPLATE).await;
+    };
+    // A thread of its own, since the test that comes first may be inside a runtime.
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| runtime().block_on(make)).join();
+        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
 /// Makes a database for one test.
 pub(crate) async fn database() -> Database {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = tokio::task::spawn_blocking(server)
         .await
         .expect("the server starts");
+    database_on(server).await
+}
+
+async fn database_on(server: &'static LocalPostgres) -> Database {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
     // On /dev/shm it takes half the time of the default, which writes each page to the log.
     let strategy = if server.major_version() >= 15 {

@@ -16,7 +16,9 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Database, pgbouncer};
+use super::Database;
+use super::local_postgres::LocalPostgres;
+use super::pgbouncer::{self, PgBouncer};
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -77,15 +79,22 @@ struct Connection {
 impl Proxy {
     /// Starts a proxy for one test.
     pub(crate) fn start(database: &Database) -> Self {
+        let pgbouncer = pgbouncer::of_all_tests(database.server);
+        Self::between(database.server, &database.url("LOGIN"), pgbouncer)
+    }
+
+    /// Starts a proxy before a server. The URL is for the user `LOGIN`.
+    pub(crate) fn before(server: &LocalPostgres, url: &str) -> Self {
+        Self::between(server, url, None)
+    }
+
+    fn between(server: &LocalPostgres, url: &str, pgbouncer: Option<&PgBouncer>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(6000);
         // In the server's own directory, which goes with the server: a socket's name is made of nothing but its port.
         let port = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = database.server.directory();
-        let pgbouncer = pgbouncer::of_all_tests(database.server);
+        let directory = server.directory();
         let mut this = Self {
-            url: database
-                .url("LOGIN")
-                .replace(":5432/", &format!(":{port}/")),
+            url: url.replace(":5432/", &format!(":{port}/")),
             socket: directory.join(format!(".s.PGSQL.{port}")),
             upstream: directory.join(pgbouncer.map_or(".s.PGSQL.5432".to_owned(), |p| p.socket())),
             pooler: pgbouncer.map(|_| Pooler::Transaction),
@@ -96,9 +105,14 @@ impl Proxy {
         this
     }
 
+    /// Returns the URL for a user, who needs no password.
+    pub(crate) fn url(&self, user: &str) -> String {
+        self.url.replace("LOGIN", user)
+    }
+
     /// A pool builder for a login role of one's own.
     pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
-        RoleScopedPool::builder(&self.url.replace("LOGIN", login))
+        RoleScopedPool::builder(&self.url(login))
             .expect("the URL can be read")
             .pooler(self.pooler)
     }
