@@ -43,6 +43,10 @@ pub(super) struct State {
     pub(super) phase: Phase,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each transaction, and a box would be an allocation more"
+)]
 pub(super) enum Phase {
     Idle,
     Open(Open),
