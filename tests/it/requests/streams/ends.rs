@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode, Version};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use axum::routing::post;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use rolescope::{Error, ErrorKind, RoleScopedConnection};
-use tower::ServiceExt;
+use rolescope::{Error, ErrorKind, RoleScopeLayer, RoleScopedConnection};
+use tower::{Layer, ServiceExt};
 
 use super::{SCHEMA, count, head, lines, read, serves};
 use crate::support::database;
@@ -253,4 +253,23 @@ async fn a_body_nobody_reads_rolls_back() {
     drop(app.oneshot(request).await);
     serves(&pool).await.expect("it serves");
     assert_eq!(count(&database, "t").await.expect("it is there"), 0);
+}
+
+#[tokio::test]
+async fn the_answer_to_head_has_no_body_that_could_end_it() {
+    let database = database().await;
+    database.execute(SCHEMA).await;
+    let pool = database.pool_of_one().await;
+    // axum takes such a body away by itself; other services leave that to hyper.
+    let answer = tower::service_fn(async |request: Request<Body>| {
+        let db = RoleScopedConnection::from_extensions(request.extensions())?;
+        db.read_write()?;
+        db.commit_at_end_of_body()?;
+        db.execute("INSERT INTO t VALUES (1)", &[]).await?;
+        Ok::<_, Error>(Response::new(Body::from("never sent")))
+    });
+    let app = service::auth().layer(RoleScopeLayer::new(pool.clone()).layer(answer));
+    let response = app.oneshot(service::request(Method::HEAD, "/", &[])).await;
+    assert_eq!(response.expect("no error").status(), StatusCode::OK);
+    assert_eq!(count(&database, "t").await.expect("it is there"), 1);
 }

@@ -138,6 +138,44 @@ async fn a_write_whose_stream_was_read_to_its_end_commits() {
 }
 
 #[tokio::test]
+async fn who_has_read_all_rows_has_read_the_end_too() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let routes = Router::new().route(
+        "/",
+        get(async |db: RoleScopedConnection| {
+            let mut rows = db.query_stream("SELECT 'one'", &[]).await?;
+            let row = rows.next().await.expect("there is one")?;
+            row.try_get::<_, String>(0).map_err(Error::from)
+        }),
+    );
+    let app = service(&pool, routes);
+    for _ in 0..3 {
+        assert_eq!(service::get(&app, "/", None).await.ok(), "one");
+    }
+    let status = pool.status();
+    assert_eq!(status.connections_created, 1, "{status:?}");
+}
+
+#[tokio::test]
+async fn an_error_of_a_stream_that_a_read_ignores_is_told() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let routes = Router::new().route(
+        "/",
+        get(async |db: RoleScopedConnection| {
+            let sql = "SELECT 1 / (5 - i) FROM generate_series(1, 10) AS i";
+            let mut rows = db.query_stream(sql, &[]).await?;
+            while let Some(Ok(_)) = rows.next().await {}
+            Ok::<_, Error>("all is well")
+        }),
+    );
+    let reply = service::get(&service(&pool, routes), "/", None).await;
+    assert_eq!(reply.kind(), ErrorKind::TransactionAborted);
+    serves(&pool).await.expect("it serves");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_in_mid_stream_frees_the_backend() {
     let database = database().await;
     let pool = database.pool_of_one().await;
