@@ -135,7 +135,8 @@ impl Transaction {
         match std::mem::replace(&mut state.phase, Phase::Finished(by)) {
             Phase::Open(mut open) => {
                 open.revoke_streams();
-                if open.is_better_aborted(verdict) {
+                // A COMMIT that was asked for is one: even a read may have said NOTIFY.
+                if verdict == Verdict::Rollback && open.is_better_aborted(verdict) {
                     self.abort(open);
                     return Ok(None);
                 }
