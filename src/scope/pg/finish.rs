@@ -182,7 +182,6 @@ impl Transaction {
         if state.open_on(session).is_none() {
             return;
         }
-        session.doubt();
         let broken = Finished::Broken(Error::new(
             ErrorKind::TransactionAborted,
             "the transaction was given up since a COPY did not begin",
@@ -190,6 +189,7 @@ impl Transaction {
         if let Phase::Open(mut open) = std::mem::replace(&mut state.phase, Phase::Finished(broken))
         {
             open.revoke_streams();
+            self.abort(open);
         }
     }
 }
