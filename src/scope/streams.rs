@@ -102,8 +102,8 @@ impl RoleScopedConnection {
 ///   handler answers makes a 500 and a rollback.
 /// - When the transaction ends, the stream yields an error of kind [`Finished`](crate::ErrorKind::Finished).
 ///
-/// Dropped half-way, it leaves the server sending: later statements of the transaction wait for that, the end of a
-/// `READ ONLY` transaction stops it. Do not wait for another statement of the transaction while rows are left unread: its
+/// Dropped half-way, it leaves the server sending: later statements of the transaction wait for that, and so does
+/// [`commit`](RoleScopedConnection::commit); the response's end of a `READ ONLY` transaction stops it. Do not wait for another statement of the transaction while rows are left unread: its
 /// answer stands behind them.
 ///
 /// # Examples
