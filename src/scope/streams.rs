@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use tokio_postgres::{CopyInSink, CopyOutStream, Row};
+use tokio_postgres::{CopyOutStream, Row};
 
 use super::connection::{Parameters, RoleScopedConnection, TypedParameters};
+use super::pg::copy_in;
 use super::pg::statement::Params;
 use super::pg::stream::OpenStream;
 use crate::error::Error;
@@ -101,8 +102,8 @@ impl RoleScopedConnection {
 ///   handler answers makes a 500 and a rollback.
 /// - When the transaction ends, the stream yields an error of kind [`Finished`](crate::ErrorKind::Finished).
 ///
-/// Dropped half-way, it leaves the server sending: later statements of the transaction wait for that, the end of a
-/// `READ ONLY` transaction stops it. Do not wait for another statement of the transaction while rows are left unread: its
+/// Dropped half-way, it leaves the server sending: later statements of the transaction wait for that, and so does
+/// [`commit`](RoleScopedConnection::commit); the response's end of a `READ ONLY` transaction stops it. Do not wait for another statement of the transaction while rows are left unread: its
 /// answer stands behind them.
 ///
 /// # Examples
@@ -193,7 +194,7 @@ impl fmt::Debug for CopyOut {
 /// [`RoleScopedConnection::copy_in`](RoleScopedConnection::copy_in).
 ///
 /// Nothing counts before [`finish`](Self::finish) has returned: dropped without it, the COPY is undone and its whole
-/// transaction fails. While it is open no other statement of the transaction can be sent: that is an error. It is a
+/// transaction is given up, whatever savepoints were set. While it is open no other statement of the transaction can be sent: that is an error. It is a
 /// [`Sink`] as well, whose closing finishes.
 ///
 /// # Examples
@@ -208,7 +209,7 @@ impl fmt::Debug for CopyOut {
 /// # }
 /// ```
 #[must_use = "a COPY that is not finished fails its transaction"]
-pub struct CopyIn(OpenStream<CopyInSink<Bytes>>);
+pub struct CopyIn(OpenStream<copy_in::CopyIn>);
 
 impl CopyIn {
     /// Sends data, in pieces of any size. It waits where the server is slower than the caller.
@@ -231,11 +232,12 @@ impl CopyIn {
     /// # Errors
     ///
     /// [`ErrorKind::Database`](crate::ErrorKind::Database) where the server refuses the data or a row of it. The transaction
-    /// has failed then, unless a savepoint was set before.
+    /// has failed then, unless a savepoint was set before. It is given up, whatever savepoints were set, where the server
+    /// reads no data at all: for a view, or since a trigger of the statement refuses it.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future can undo the COPY, and fails the transaction then.
+    /// Dropping the future makes the whole transaction fail.
     pub async fn finish(mut self) -> Result<u64, Error> {
         poll_fn(|cx| self.0.poll_finish(cx)).await
     }

@@ -84,7 +84,10 @@ impl Transaction {
             }
             Phase::Finished(Finished::Broken(error)) => Finish::Done(Err(error)),
             Phase::Open(mut open) => {
-                open.revoke_streams();
+                if !open.revoke_streams() {
+                    self.abort(open);
+                    return Finish::Done(Err(given_up()));
+                }
                 if open.is_better_aborted(verdict) {
                     self.abort(open);
                     return Finish::Done(Ok(()));
@@ -134,8 +137,14 @@ impl Transaction {
         }
         match std::mem::replace(&mut state.phase, Phase::Finished(by)) {
             Phase::Open(mut open) => {
-                open.revoke_streams();
-                if open.is_better_aborted(verdict) {
+                let in_step = open.revoke_streams();
+                if !in_step && verdict == Verdict::Commit {
+                    state.phase = Phase::Finished(Finished::Broken(given_up()));
+                    self.abort(open);
+                    return Err(given_up());
+                }
+                // A COMMIT that was asked for is one: even a read may have said NOTIFY.
+                if !in_step || (verdict == Verdict::Rollback && open.is_better_aborted(verdict)) {
                     self.abort(open);
                     return Ok(None);
                 }
@@ -181,14 +190,11 @@ impl Transaction {
         if state.open_on(session).is_none() {
             return;
         }
-        session.doubt();
-        let broken = Finished::Broken(Error::new(
-            ErrorKind::TransactionAborted,
-            "the transaction was given up since a COPY did not begin",
-        ));
+        let broken = Finished::Broken(given_up());
         if let Phase::Open(mut open) = std::mem::replace(&mut state.phase, Phase::Finished(broken))
         {
             open.revoke_streams();
+            self.abort(open);
         }
     }
 }
@@ -220,22 +226,33 @@ impl Open {
         }
     }
 
-    fn revoke_streams(&mut self) {
+    /// Takes the streams away. Says whether the session's answers are in step after that.
+    fn revoke_streams(&mut self) -> bool {
+        let mut in_step = true;
         for stream in std::mem::take(&mut self.streams) {
             let left = stream.revoke();
+            in_step &= left != Left::OutOfStep;
             self.ended(left);
         }
+        in_step
     }
 
     /// Notes how a stream was left.
     pub(super) fn ended(&mut self, left: Left) {
         match left {
             Left::Complete => self.running -= 1,
-            Left::Failed => {
+            Left::Failed | Left::OutOfStep => {
                 self.running -= 1;
                 self.opened.failed = true;
             }
             Left::Unread => self.abandoned = true,
         }
     }
+}
+
+fn given_up() -> Error {
+    Error::new(
+        ErrorKind::TransactionAborted,
+        "the transaction was given up since a COPY did not begin, or was not finished",
+    )
 }

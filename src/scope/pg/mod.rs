@@ -5,6 +5,7 @@ mod cancel;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod copy_in;
 pub(crate) mod ending;
 mod error;
 pub(crate) mod finish;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio_postgres::{CopyInSink, CopyOutStream, Error as PgError, RowStream, Statement};
 
+use super::copy_in::CopyIn;
 use super::gate::{Gate, Message, Running};
 use super::session::{self, FirstWord};
 use super::statement::{Failure, Flow, Params, behind};
@@ -29,6 +30,8 @@ pub(crate) enum Left {
     Complete,
     /// The server answered with an error, or will: the transaction has failed.
     Failed,
+    /// The transaction has failed, and the answers to what follows may not be those of what was sent.
+    OutOfStep,
     /// The server still sends.
     Unread,
 }
@@ -106,10 +109,7 @@ impl Transaction {
     }
 
     /// Runs `COPY .. FROM STDIN`.
-    pub(crate) async fn copy_in(
-        self: &Arc<Self>,
-        sql: &str,
-    ) -> Result<OpenStream<CopyInSink<Bytes>>, Error> {
+    pub(crate) async fn copy_in(self: &Arc<Self>, sql: &str) -> Result<OpenStream<CopyIn>, Error> {
         let current = self.copy_begins(sql).await?;
         let copied = async {
             let statement = self.copy_statement(&current, sql).await?;
@@ -126,6 +126,7 @@ impl Transaction {
         let (running, copy) = copied
             .await
             .map_err(|failure: Failure| failure.told_to(self.scope()))?;
+        let copy = CopyIn::new(copy, running.session());
         self.hold(running, copy)
     }
 
@@ -192,6 +193,7 @@ impl<S: DriverStream> OpenStream<S> {
             Step::Goes(item) => return Poll::Ready(Ok(Some(item))),
             Step::Ends(item) => (Left::Complete, Ok(item)),
             Step::Fails(error) => (Left::Failed, Err(error)),
+            Step::Breaks(error) => (Left::OutOfStep, Err(error)),
         };
         *slot = None;
         drop(slot);
@@ -223,6 +225,11 @@ impl<S: DriverStream> OpenStream<S> {
             open.opened.lease.doubt();
         }
         open.ended(left);
+        if left == Left::OutOfStep {
+            let session = Arc::clone(&open.opened.lease);
+            drop(state);
+            self.transaction.break_off(&session);
+        }
     }
 }
 
@@ -241,10 +248,12 @@ impl<S: DriverStream> Drop for OpenStream<S> {
 }
 
 /// What one poll of a driver's stream has come to.
-enum Step<T> {
+pub(super) enum Step<T> {
     Goes(T),
     Ends(Option<T>),
     Fails(PgError),
+    /// It failed, and the answers to what follows may not be those of what was sent.
+    Breaks(PgError),
 }
 
 impl<T> From<Option<Result<T, PgError>>> for Step<T> {
@@ -266,7 +275,7 @@ impl<S: DriverStream + Stream<Item = Result<T, PgError>>, T> OpenStream<S> {
 }
 
 /// A stream that the client sends.
-impl OpenStream<CopyInSink<Bytes>> {
+impl OpenStream<CopyIn> {
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_sink(cx, Sink::poll_ready)
     }
@@ -277,20 +286,15 @@ impl OpenStream<CopyInSink<Bytes>> {
 
     pub(crate) fn start_send(&mut self, data: Bytes) -> Result<(), Error> {
         match self.slot.lock().as_mut() {
-            Some(sink) => Ok(sink.as_mut().start_send(data)?),
+            Some(copy) => Ok(copy.sink.as_mut().start_send(data)?),
             None => Err(finished()),
         }
     }
 
     /// Sends what is left, and returns the number of rows once the server has taken them all.
     pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<u64, Error>> {
-        self.poll(cx, |sink, cx| {
-            sink.poll_finish(cx).map(|rows| match rows {
-                Ok(rows) => Step::Ends(Some(rows)),
-                Err(error) => Step::Fails(error),
-            })
-        })
-        .map(|rows| rows?.ok_or_else(finished))
+        self.poll(cx, |mut copy, cx| copy.poll_finish(cx))
+            .map(|rows| rows?.ok_or_else(finished))
     }
 
     fn poll_sink(
@@ -298,8 +302,8 @@ impl OpenStream<CopyInSink<Bytes>> {
         cx: &mut Context<'_>,
         poll: impl FnOnce(Pin<&mut CopyInSink<Bytes>>, &mut Context<'_>) -> Poll<Result<(), PgError>>,
     ) -> Poll<Result<(), Error>> {
-        self.poll(cx, |sink, cx| {
-            poll(sink, cx).map(|done| match done {
+        self.poll(cx, |mut copy, cx| {
+            poll(copy.sink.as_mut(), cx).map(|done| match done {
                 Ok(()) => Step::Goes(()),
                 Err(error) => Step::Fails(error),
             })
@@ -317,15 +321,6 @@ impl DriverStream for RowStream {
 impl DriverStream for CopyOutStream {
     fn leave(self: Pin<&mut Self>) -> Left {
         last_look(self)
-    }
-}
-
-impl DriverStream for CopyInSink<Bytes> {
-    const BLOCKS: bool = true;
-
-    // Dropped, it tells the server to give the COPY up, and the server answers with an error.
-    fn leave(self: Pin<&mut Self>) -> Left {
-        Left::Failed
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transactions that end with the response's body, by the handler's word.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -13,11 +14,13 @@ use hyper::body::Frame;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use rolescope::{Error, ErrorKind, RoleScopeLayer, RoleScopedConnection};
+use tokio_postgres::{self, AsyncMessage, NoTls};
 use tower::{Layer, ServiceExt};
 
-use super::{SCHEMA, count, head, lines, read, serves};
+use super::{SCHEMA, anon, count, head, lines, read, serves};
 use crate::support::database;
 use crate::support::events::Recorder;
+use crate::support::proxy::within;
 use crate::support::service::{self, service};
 
 /// Each line of the body is a statement of its own.
@@ -272,4 +275,33 @@ async fn the_answer_to_head_has_no_body_that_could_end_it() {
     let response = app.oneshot(service::request(Method::HEAD, "/", &[])).await;
     assert_eq!(response.expect("no error").status(), StatusCode::OK);
     assert_eq!(count(&database, "t").await.expect("it is there"), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_a_read_asks_for_is_one() {
+    let database = database().await;
+    let pool = database.pool_of_one().await;
+    let db = anon(&pool);
+    db.read_only().expect("nothing has run");
+    db.execute("SELECT pg_notify('news', 'said')", &[])
+        .await
+        .expect("it runs");
+    let sql = "SELECT repeat('x', 1000) FROM generate_series(1, 100000)";
+    let mut rows = db.query_stream(sql, &[]).await.expect("it runs");
+    rows.next().await.expect("a row").expect("it is one");
+    drop(rows);
+    let (client, mut connection) = tokio_postgres::connect(&database.url("postgres"), NoTls)
+        .await
+        .expect("it connects");
+    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                let _ = said.send(notification.payload().to_owned());
+            }
+        }
+    });
+    client.batch_execute("LISTEN news").await.expect("it runs");
+    within(db.commit()).await.expect("it commits");
+    assert_eq!(within(heard.recv()).await.as_deref(), Some("said"));
 }

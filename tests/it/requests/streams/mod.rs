@@ -1,6 +1,7 @@
 //! Streams of rows and of COPY, and bodies that end their transaction.
 
 mod copy;
+mod copy_fails;
 mod ends;
 mod rows;
 mod trailers;
