@@ -119,11 +119,10 @@
 //! PostgreSQL forbids that within a session. So text that comes from a client belongs into parameters, never into SQL. A
 //! request whose SQL did leave its transaction or role is answered 500, rolled back as far as that is possible, and its
 //! session closed. Sessions rest in the anonymous role, so that an accident falls to the role with the fewest rights.
+//!
 #![cfg_attr(
     not(feature = "postgres"),
-    doc = "
-[`RoleScopedConnection`]: #features
-[`tokio_postgres`]: #features"
+    doc = "[`RoleScopedConnection`]: #features\n[`tokio_postgres`]: #features"
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
