@@ -318,7 +318,7 @@ async fn a_client_that_goes_away_rolls_back_and_frees_the_session() {
 async fn a_client_that_drops_only_the_response_loses_its_transaction_by_the_idle_timeout() {
     let service = Service::start().await;
     let pool = service.database.pool_builder().max_size(1);
-    let pool = pool.idle_in_transaction_timeout(Duration::from_secs(1));
+    let pool = pool.idle_in_transaction_timeout(Duration::from_secs(3));
     let pool = pool.build().await.expect("the pool is built");
     let caller = Caller::connect(methods().serve(layers(&pool)).await).await;
     drop_the_response(&caller).await;
@@ -343,7 +343,7 @@ async fn a_client_that_drops_only_the_response_loses_its_transaction_by_the_idle
 #[tokio::test]
 async fn a_limit_on_the_request_stream_ends_the_call_of_a_client_that_drops_only_the_response() {
     let service = Service::start().await;
-    let limit = RequestBodyTimeoutLayer::new(Duration::from_secs(1));
+    let limit = RequestBodyTimeoutLayer::new(Duration::from_secs(2));
     let stack = ServiceBuilder::new().layer(limit).layer(auth());
     let stack = stack.layer(RoleScopeLayer::new(service.pool.clone()));
     let caller = Caller::connect(methods().serve(stack).await).await;
