@@ -1,4 +1,4 @@
-//! One error for the whole crate. `answer.rs` maps it to what the client is told.
+//! One error for the whole crate. `answer/` maps it to what the client is told.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -34,6 +34,50 @@ struct Inner {
 }
 
 /// Tells the failures of this crate apart.
+///
+/// | kind | HTTP | gRPC | what cures it |
+/// |---|---|---|---|
+/// | [`InvalidRequest`](Self::InvalidRequest) | 400 | 16 | one token, in one place |
+/// | [`MissingToken`](Self::MissingToken) | 401 | 16 | a token; for strangers an anonymous role, and no `require_token` |
+/// | [`InvalidToken`](Self::InvalidToken) | 401 | 16 | another token: the challenge says what is wrong with this one |
+/// | [`NoRole`](Self::NoRole) | 403 | 7 | a role claim, where [`RolePolicy`](crate::RolePolicy) looks for it, or a role for tokens without |
+/// | [`RoleRefused`](Self::RoleRefused) | 403 | 7 | a GRANT to the login role, or the allow-list: a warning in the log says which |
+/// | [`Database`](Self::Database) | by SQLSTATE | by SQLSTATE | see below |
+/// | [`Statement`](Self::Statement) | 500 | 13 | a handler that expects what its SQL returns: the log says what did not fit |
+/// | [`TransactionAborted`](Self::TransactionAborted) | 500 | 13 | return a statement's error, or set a savepoint before it |
+/// | [`StreamOpen`](Self::StreamOpen) | 500 | 13 | read it to its end, or say `commit_at_end_of_body` |
+/// | [`ScopeLeft`](Self::ScopeLeft) | 500 | 13 | no COMMIT, ROLLBACK or SET ROLE in handlers' SQL |
+/// | [`CommitUnknown`](Self::CommitUnknown) | 500 | 2 | look whether it was stored, before doing it again |
+/// | [`ConnectionLost`](Self::ConnectionLost) | 503 | 14 | try again: nothing was stored |
+/// | [`Unavailable`](Self::Unavailable) | 503 | 14 | try again; the log has the cause |
+/// | [`PoolExhausted`](Self::PoolExhausted) | 503 | 14 | try again; a larger pool, or shorter transactions |
+/// | [`PoolClosed`](Self::PoolClosed) | 503 | 14 | ask another instance: this one ends |
+/// | [`Finished`](Self::Finished) | 500 | 13 | no statement after `commit` or `rollback`, nor after the answer in a task that goes on |
+/// | [`MissingLayer`](Self::MissingLayer) | 500 | 13 | the [order of layers](crate#the-order-of-layers) |
+///
+/// 401 and `InvalidRequest` come with `WWW-Authenticate`, 503 with `Retry-After: 1`. On gRPC, `grpc-message` has the words of
+/// `message`.
+///
+/// # What PostgreSQL reports
+///
+/// | SQLSTATE | HTTP | gRPC |
+/// |---|---|---|
+/// | 42501 insufficient privilege, a policy's `WITH CHECK` among it | 403; 401 where no token was sent | 7; 16 |
+/// | 23505 unique violation | 409 | 6 |
+/// | 23503 foreign key violation | 409 | 9 |
+/// | 40001 serialization failure, 40P01 deadlock | 503 | 10 |
+/// | 25P03 idle in transaction, 55P03 lock not available, 57P01 to 57P03 shutdown, class 08 connection | 503 | 14 |
+/// | class 53 insufficient resources | 503 | 8; 14 for 53000 |
+/// | 57014 statement timeout, or cancelled | 504 | 4 |
+/// | classes 0L, 0P, 28: grants, roles, logins | 403 | 7 |
+/// | P0001 `RAISE EXCEPTION` | 400 | 3 |
+/// | `PT400` to `PT599` | the status in it | the status' own |
+/// | `PGRST` with a status of 400 to 599 in its `DETAIL` | that one, with its body and allowed headers | the status' own |
+/// | what is wrong with the service's SQL or the server: 21000, all others of 25, 40, 55, 57, P0, and the classes 09, 0A, 26, 2D, 34, 38, 39, 3B, 3F, 42, 54, 58, F0, HV, XX | 500 | 13 |
+/// | all else: wrong values (22), broken constraints (23, 44) .. | 400 | 3 |
+///
+/// A status' own gRPC code: 401 is 16, 403 7, 404 and 410 5, 405 and 501 12, 408 and 504 4, 409 10, 412 9, 429 8, 503 14; other
+/// 4xx are 3, other 5xx 13.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -166,12 +210,14 @@ impl Error {
 
     /// Returns the SQLSTATE, where PostgreSQL reported the error.
     #[cfg(feature = "postgres")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
     pub fn code(&self) -> Option<&SqlState> {
         self.as_db_error().map(DbError::code)
     }
 
     /// Returns all that PostgreSQL said, where it reported the error.
     #[cfg(feature = "postgres")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
     pub fn as_db_error(&self) -> Option<&DbError> {
         self.source_as::<tokio_postgres::Error>()?.as_db_error()
     }
@@ -225,5 +271,51 @@ impl StdError for Error {
             Some(source) => Some(&**source),
             None => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table in the documentation of [`ErrorKind`] says what clients are told.
+    #[test]
+    fn the_table_of_kinds_is_true() {
+        use ErrorKind as K;
+        let own = include_str!("error.rs");
+        let rows: Vec<&str> = own
+            .lines()
+            .filter(|line| line.contains("(Self::"))
+            .collect();
+        let kinds = [
+            K::InvalidRequest,
+            K::MissingToken,
+            K::InvalidToken,
+            K::NoRole,
+            K::RoleRefused,
+            K::Statement,
+            K::TransactionAborted,
+            K::StreamOpen,
+            K::ScopeLeft,
+            K::CommitUnknown,
+            K::ConnectionLost,
+            K::Unavailable,
+            K::PoolExhausted,
+            K::PoolClosed,
+            K::Finished,
+            K::MissingLayer,
+        ];
+        for kind in kinds {
+            let error = Error::new(kind, "");
+            let row = format!(
+                "/// | [`{kind:?}`](Self::{kind:?}) | {} | {} | ",
+                error.status().as_u16(),
+                error.grpc_code()
+            );
+            assert!(rows.iter().any(|found| found.starts_with(&row)), "{row}");
+        }
+        // That of `Database` says where to look.
+        let documented = rows.iter().filter(|row| row.starts_with("/// | [`"));
+        assert_eq!(documented.count(), kinds.len() + 1);
     }
 }

@@ -54,7 +54,7 @@
 //!
 //! 1. `TraceLayer`, so that it sees every answer. A response that this crate makes carries its [`Error`] in the
 //!    extensions: `response.extensions().get::<Error>()` tells `on_response` what happened, and its source why.
-//! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits: a request whose future they drop is rolled back, unless
+//! 2. `CatchPanicLayer`, `TimeoutLayer`, `CompressionLayer`, limits of size and time: what they cut short is rolled back, unless
 //!    its COMMIT was sent already.
 //! 3. `CorsLayer`: a preflight request carries no token, and is answered before anybody asks for one.
 //! 4. `GrpcWebLayer`, in a gRPC service for browsers: further in, the status of a response would be part of its body.
@@ -77,8 +77,17 @@
 //! | the handler's SQL is wrong | 500, the log names the cure |
 //! | the database is away or busy, the pool exhausted | 503 and `Retry-After` |
 //!
-//! The body is `{"code","message","details","hint"}`. [`ErrorKind`] has the whole list. On gRPC the answer is HTTP 200 with
-//! the code and message in the headers.
+//! The body is `{"code","message","details","hint"}`. [`ErrorKind`] has the whole list, with the gRPC codes and the cures. On
+//! gRPC the answer is HTTP 200 with the code and message in the headers.
+//!
+//! What only the operator may know goes to `tracing`: each 5xx is one event of level ERROR, with
+//! its cause and often a cure; a refused role is a WARN. Without a subscriber, `tracing_subscriber::fmt::init()` for example,
+//! nobody is told. Tokens, claims and parameters are in none of them.
+//!
+//! # Options
+//!
+//! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), [of `JwtAuthLayer`](auth),
+//! [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
 //!
 //! # Handlers of other frameworks
 //!
@@ -110,6 +119,11 @@
 //! PostgreSQL forbids that within a session. So text that comes from a client belongs into parameters, never into SQL. A
 //! request whose SQL did leave its transaction or role is answered 500, rolled back as far as that is possible, and its
 //! session closed. Sessions rest in the anonymous role, so that an accident falls to the role with the fewest rights.
+//!
+#![cfg_attr(
+    not(feature = "postgres"),
+    doc = "[`RoleScopedConnection`]: #features\n[`tokio_postgres`]: #features"
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;

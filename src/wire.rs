@@ -55,7 +55,7 @@ impl Protocol {
     }
 }
 
-/// The body of a response behind a layer of this crate: the inner service's own, or the layer's refusal.
+/// Carries the body of a response behind a layer of this crate: the inner service's own, or the layer's refusal.
 #[derive(Debug)]
 #[pin_project]
 pub struct ResponseBody<B>(#[pin] Kind<B>);

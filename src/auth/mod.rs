@@ -13,6 +13,17 @@
 //!
 //! A gRPC client, known by its `content-type`, is answered HTTP 200 with `grpc-status: 16`.
 //!
+//! # Options
+//!
+//! | option of [`JwtAuthLayer`] | default | what it sets |
+//! |---|---|---|
+//! | `token_source` | [`Bearer`] | where the token comes from: [`Header`], [`Cookie`], [`Query`], or a [`TokenSource`] of yours |
+//! | `require_token` | no | whether requests without a token are refused |
+//! | `treat_invalid_token_as_anonymous` | no | whether a token that is not acceptable makes a stranger, not a 401 |
+//!
+//! What makes a token acceptable is said to [`JwtVerifierBuilder`](jwt::JwtVerifierBuilder), with a table of its own. Why one
+//! was refused is a [`TokenError`](jwt::TokenError), the source of the [`Error`](crate::Error).
+//!
 //! # The order of layers
 //!
 //! From the outside in: tracing, CORS, `JwtAuthLayer`, then what needs the claims.

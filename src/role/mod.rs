@@ -1,8 +1,18 @@
 //! Decides from the claims which database role a request runs as.
 //!
-//! A [`RolePolicy`] decides which role a request runs as. Without a word it takes the token's claim `role`, and the
-//! anonymous role where there is none. The result is a [`RoleScope`], the only thing that a transaction can be begun
-//! with.
+//! A [`RolePolicy`] decides. Without a word it takes the token's claim `role`, and the anonymous role where there is none.
+//! The result is a [`RoleScope`], the only thing that a transaction can be begun with.
+//!
+//! | option of [`RolePolicy`] | default | what it sets |
+//! |---|---|---|
+//! | `claim` | `role` | where in the claims the role stands: a name or a [`RolePath`] |
+//! | `from_fn` | none | a function that names the role, in place of a claim |
+//! | `allow` | what the database grants | which roles tokens may name |
+//! | `authenticated_role` | the anonymous role | the role of tokens that name none |
+//! | `refuse_missing_role` | no | whether such tokens are refused: 403, [`NoRole`](crate::ErrorKind::NoRole) |
+//!
+//! A claim that is not a string, is no [`RoleName`], names the login role or is not allowed is 403 before the database is
+//! asked; a role that does not exist or is not granted is the same 403 by the database's word.
 //!
 //! # Examples
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// PostgreSQL's `NAMEDATALEN - 1`.
 const MAX_BYTES: usize = 63;
 
-/// The name of a database role, checked so that PostgreSQL cannot take it for another one.
+/// Holds the name of a database role, checked so that PostgreSQL cannot take it for another one.
 ///
 /// Everything that PostgreSQL allows in a name is allowed here, case-sensitively and without quoting: `web_user`,
 /// `Web User` and `o'neill` are three good names. A name is only ever sent to the database as a bound value.

@@ -22,7 +22,7 @@ use super::pg::finish::Finish;
 use crate::error::Error;
 use crate::wire::{self, ResponseBody};
 
-/// The body of a response behind [`RoleScopeLayer`](super::RoleScopeLayer).
+/// Carries the body of a response behind [`RoleScopeLayer`](super::RoleScopeLayer).
 ///
 /// Where the transaction ends with the body, the body's own end is passed on only when the COMMIT was answered. If that
 /// fails, the body ends with an error, or a gRPC response with the error's status in its trailers. A body that fails, or is

@@ -15,7 +15,7 @@ use crate::auth::jwt::Claims;
 use crate::error::{Error, ErrorKind};
 use crate::role::RoleName;
 
-/// A handler's transaction, which runs as the role that the request may act as.
+/// Runs a handler's statements in one transaction, as the role that the request may act as.
 ///
 /// It is a handle: cheap to clone, and all clones within a request share one transaction. It is lazy: the first
 /// statement takes a connection from the pool and travels together with `BEGIN` and the switch to the role, in one
@@ -116,7 +116,8 @@ impl RoleScopedConnection {
         self.transaction.set_mode(AccessMode::ReadWrite)
     }
 
-    /// Sets the isolation level. Defaults to `READ COMMITTED`.
+    /// Sets the isolation level. Defaults to `READ COMMITTED`, or what
+    /// [`role_settings`](super::RoleScopedPoolBuilder::role_settings) has found for the role.
     ///
     /// # Errors
     ///

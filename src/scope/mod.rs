@@ -39,8 +39,9 @@
 //! [`copy_in`](RoleScopedConnection::copy_in) read and write without holding all of it in memory. See [`RowStream`] for
 //! what a stream does to its transaction, and for a response body made of rows.
 //!
-//! A streaming response keeps its connection until the client has read all of it. Give slow clients a limit: a timeout on
-//! the body (`tower_http::timeout::ResponseBodyTimeoutLayer`), and a pool that is large enough.
+//! A streaming response keeps its connection until the client has read all of it, and a handler that reads the request's
+//! body behind its first statement until that has come. Give slow clients a limit: a timeout on the bodies
+//! (`ResponseBodyTimeoutLayer`, `RequestBodyTimeoutLayer` of `tower_http::timeout`), and a pool that is large enough.
 //!
 //! # Outside of requests
 //!
@@ -69,16 +70,74 @@
 //!
 //! Between a pool and PostgreSQL there may be PgBouncer; the pool must be told: see [`Pooler`].
 //!
-//! # Deadlines
+//! # gRPC
 //!
-//! | what is waited for | default | option of [`RoleScopedPoolBuilder`] |
+//! Every gRPC request is a POST to the path of its method: [`RoleScopeLayer::access_mode`] says which methods only read. The
+//! status decides, in the headers or in the trailers; an HTTP 200 without one rolls back. The transaction is open while the
+//! method's request and response streams are, and committed before the client sees `grpc-status: 0`.
+//!
+//! A client that drops the response of a bidirectional call, but keeps its request stream open, has not ended the call as
+//! HTTP/2 sees it. Where the method waits for that stream, its transaction lives until `idle_in_transaction_timeout`, and its
+//! place in the pool is taken until the call ends. Give the request stream a limit: `RequestBodyTimeoutLayer` of `tower_http`,
+//! outside of both layers, ends a call whose next message does not come in time.
+//!
+//! # What SQL can read
+//!
+//! | | |
+//! |---|---|
+//! | `current_user` | the request's role |
+//! | `session_user` | the role that the pool logs in as |
+//! | `request.jwt.claims` | the claims as they were signed; of an anonymous request `{"role":"anon"}`, with the role's name |
+//! | `request.method`, `request.path` | of the request, as `RoleScopeLayer` saw it; outside of requests empty |
+//! | `request.headers` | by choice: a JSON object |
+//! | `request.jwt.claim.NAME` | by choice: each claim |
+//! | settings of your own | by choice: `app_setting` |
+//!
+//! `nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'` is how a policy reads a claim.
+//!
+//! # Options
+//!
+//! Of a pool, by [`RoleScopedPoolBuilder`]; the URL has those of TLS ([`RoleScopedPool::builder`]):
+//!
+//! | option | default | what it sets |
 //! |---|---|---|
-//! | a connection of the pool | 5 s | `acquire_timeout` |
-//! | a new connection, with its handshake | 5 s | `connect_timeout` |
-//! | the answer to `BEGIN` and the switch | 5 s | `begin_timeout` |
-//! | a statement | none | `statement_timeout` |
-//! | a transaction in which nothing happens | 60 s | `idle_in_transaction_timeout` |
-//! | the answer to a session's reset | 1 s | `reset_timeout` |
+//! | `anonymous_role` | none | the role of requests that name none; without it they are refused |
+//! | `resting_role` | the anonymous role | the role that sessions fall to when a transaction ends |
+//! | `max_size` | 10 | how many connections there may be |
+//! | `max_lifetime` | 30 min | the age at which a connection is replaced |
+//! | `idle_timeout` | 10 min | how long a connection may be idle before it is closed |
+//! | `statement_cache` | 256 | how many prepared statements each connection keeps |
+//! | `app_setting` | none | a setting of your own in every transaction |
+//! | `claim_settings` | no | `request.jwt.claim.NAME` for each claim, too |
+//! | `role_settings` | no | whether `ALTER ROLE .. SET` counts for a request's role |
+//! | `pooler` | none | which pooler stands before PostgreSQL |
+//! | `replica` | none | where `READ ONLY` transactions are served |
+//! | `replica_max_size` | `max_size` | how many connections to the replica there may be |
+//! | `primary_after_write` | zero | how long a caller's reads stay on the primary after its writes |
+//! | `accept_setup_problem` | none | which dangerous set-up is accepted |
+//!
+//! Deadlines, of the same builder:
+//!
+//! | option | default | what is waited for | what comes of it |
+//! |---|---|---|---|
+//! | `acquire_timeout` | 5 s | a connection of the pool | 503, [`PoolExhausted`](crate::ErrorKind::PoolExhausted) or `Unavailable` |
+//! | `connect_timeout` | 5 s | a new connection, with its handshake | 503, [`Unavailable`](crate::ErrorKind::Unavailable) |
+//! | `begin_timeout` | 5 s | the answer to `BEGIN` and the switch | 503, `Unavailable`, and the session is closed |
+//! | `statement_timeout` | the server's | a statement | 504, SQLSTATE 57014 |
+//! | `idle_in_transaction_timeout` | 60 s | the next statement of a transaction | 503, and the session is closed |
+//! | `reset_timeout` | 1 s | the answer to a session's reset | the session is closed; no request fails |
+//!
+//! Of requests, by [`RoleScopeLayer`]:
+//!
+//! | option | default | what it sets |
+//! |---|---|---|
+//! | `roles` | the claim `role` | how the role is decided: a [`RolePolicy`](crate::RolePolicy) |
+//! | `access_mode` | by the HTTP method | which requests are `READ ONLY` |
+//! | `request_headers` | no | `request.headers`, too, without what is secret |
+//! | `request_cookies` | no | whether `Cookie` is among them |
+//!
+//! Of one route [`AccessMode`] as a layer; of one request, before its first statement, `read_only`, `read_write`, `isolation`
+//! and `on_primary` of its [`RoleScopedConnection`].
 
 mod access_mode;
 mod begin;

@@ -3,7 +3,7 @@
 use super::RoleScopedConnection;
 use crate::error::Error;
 
-/// A savepoint that is set. See [`RoleScopedConnection::savepoint`].
+/// Marks a point of the transaction that it can be rolled back to. See [`RoleScopedConnection::savepoint`].
 ///
 /// Dropping it without a word keeps what was done behind it, as PostgreSQL does: an error behind it still makes the
 /// whole transaction fail.

@@ -75,7 +75,8 @@ impl RoleScopedConnection {
     ///
     /// COPY takes no parameters, and its text no text that comes from a client. Row-level security does not go together
     /// with `COPY .. FROM`: PostgreSQL refuses it for a role that policies bind. Copy into a table without policies, a
-    /// temporary one for example, and `INSERT .. SELECT` from there.
+    /// temporary one for example, and `INSERT .. SELECT` from there. That takes `GRANT TEMPORARY ON DATABASE`, which the
+    /// example `roles.sql` revokes.
     ///
     /// # Errors
     ///
@@ -90,7 +91,7 @@ impl RoleScopedConnection {
     }
 }
 
-/// The rows of a statement, read one by one. Made by
+/// Yields the rows of a statement one by one. Made by
 /// [`RoleScopedConnection::query_stream`](RoleScopedConnection::query_stream).
 ///
 /// It is a [`Stream`], and made to become a response's body: PostgreSQL sends as fast as the client reads, and no more
@@ -154,7 +155,7 @@ impl fmt::Debug for RowStream {
     }
 }
 
-/// The data that `COPY .. TO STDOUT` sends. Made by
+/// Yields the data that `COPY .. TO STDOUT` sends. Made by
 /// [`RoleScopedConnection::copy_out`](RoleScopedConnection::copy_out).
 ///
 /// It belongs to its transaction as [`RowStream`] does.

@@ -6,6 +6,8 @@ mod auth;
 mod hyper_server;
 #[cfg(feature = "postgres")]
 mod local_postgres;
+#[cfg(all(feature = "axum", feature = "postgres"))]
+mod readme;
 #[cfg(all(
     feature = "axum",
     feature = "postgres",

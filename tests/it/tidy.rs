@@ -133,6 +133,40 @@ fn nothing_is_left_undone() {
     }
 }
 
+/// What can be chosen stands on one page for each who chooses it.
+#[test]
+fn every_option_stands_in_a_table() {
+    for (path, page) in [
+        ("src/scope/pg/builder.rs", "src/scope/mod.rs"),
+        ("src/scope/layer.rs", "src/scope/mod.rs"),
+        ("src/auth/layer.rs", "src/auth/mod.rs"),
+        ("src/auth/jwt/builder.rs", "src/auth/jwt/builder.rs"),
+        ("src/role/decide.rs", "src/role/mod.rs"),
+    ] {
+        let page = read(page);
+        let rows: Vec<&str> = page.lines().filter(|line| line.contains(" | ")).collect();
+        let text = code(path);
+        let mut options = 0;
+        for function in text.split("pub fn ").skip(1) {
+            let (name, parameters) = function.split_once('(').expect("it is a function");
+            let name = name.split('<').next().unwrap_or(name);
+            let parameters = parameters.trim_start();
+            let is_option = parameters.starts_with("mut self") || parameters.starts_with("self,");
+            if !is_option || name.starts_with("build") {
+                continue;
+            }
+            options += 1;
+            let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+            let found = rows.iter().any(|row| {
+                row.split(|letter| !is_word(letter))
+                    .any(|word| word == name)
+            });
+            assert!(found, "{path}: no table has {name}");
+        }
+        assert!(options > 2, "{path}");
+    }
+}
+
 /// Whoever awaits something of this crate can read what dropping it does.
 #[test]
 fn every_async_function_says_whether_it_can_be_dropped() {

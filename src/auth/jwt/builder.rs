@@ -26,6 +26,18 @@ pub struct HasKey;
 
 /// Makes a [`JwtVerifier`] out of keys and rules. The order of its methods does not matter.
 ///
+/// | option | default | |
+/// |---|---|---|
+/// | `hs256`, `hs384`, `hs512`, `pem`, `jwk`, `jwks`, `key`, `keys` | none | the keys: one or more |
+/// | `audience` | none: a token with an `aud` is refused | whom tokens must be meant for |
+/// | `any_audience` | no | whether tokens may be meant for anybody |
+/// | `issuer` | any | whom tokens must come from |
+/// | `require_claim` | none | which claims must be there, besides `exp` |
+/// | `leeway` | 30 s, 10 min at most | how far clocks may be apart |
+/// | `clock` | [`SystemClock`] | what time it is |
+/// | `dangerous().accept_missing_exp()` | no | whether tokens may be good for ever |
+/// | `dangerous().accept_short_secrets()` | no | whether an HMAC secret may be shorter than its hash |
+///
 /// Without a key it does not compile:
 ///
 /// ```compile_fail,E0599

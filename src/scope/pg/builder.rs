@@ -22,7 +22,7 @@ use crate::role::RoleName;
 /// What sessions are called where the URL does not say.
 const APPLICATION_NAME: &str = "rolescope";
 
-/// Configures a [`RoleScopedPool`]. See [`RoleScopedPool::builder`].
+/// Configures a [`RoleScopedPool`]. [The module](crate::scope#options) lists all options with their defaults.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RoleScopedPoolBuilder {

@@ -1,6 +1,6 @@
 //! How a transaction runs: access mode and isolation level.
 
-/// The access mode of a request's transaction.
+/// Says whether a request's transaction may write: its access mode.
 ///
 /// GET, HEAD and OPTIONS run `READ ONLY`, everything else `READ WRITE`, unless the route or the handler says otherwise.
 ///
@@ -14,7 +14,7 @@ pub enum AccessMode {
     ReadWrite,
 }
 
-/// The isolation level of a request's transaction. `READ COMMITTED` is the default.
+/// Says what a request's transaction sees of others: its isolation level. `READ COMMITTED` is the default.
 ///
 /// <https://www.postgresql.org/docs/current/transaction-iso.html>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -64,7 +64,7 @@ pub(crate) struct Options {
     pub(crate) app_settings: AppSettings,
 }
 
-/// The state of a [`RoleScopedPool`], for metrics and health endpoints.
+/// Tells the state of a [`RoleScopedPool`], for metrics and health endpoints.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PoolStatus {

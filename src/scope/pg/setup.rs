@@ -12,7 +12,7 @@ use crate::error::Error;
 /// PostgreSQL 14 is the oldest server that this crate is made for.
 const OLDEST: i32 = 140_000;
 
-/// One thing that is wrong with the set-up of the database.
+/// Names one thing that is wrong with the set-up of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupProblem {
     kind: SetupProblemKind,

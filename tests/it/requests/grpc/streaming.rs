@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 use tonic::{Code, Status, Streaming};
 use tower::ServiceBuilder;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::{layers, run};
 use crate::support::events::Recorder;
@@ -310,6 +311,55 @@ async fn a_client_that_goes_away_rolls_back_and_frees_the_session() {
     let after = service.caller.unary("/t.T/Run", "SELECT 'free'").await;
     assert_eq!(after.expect("it is free"), "free", "after Unary");
     assert_eq!(service.notes().await, Vec::<String>::new());
+}
+
+/// As HTTP/2 sees it, such a call goes on.
+#[tokio::test]
+async fn a_client_that_drops_only_the_response_loses_its_transaction_by_the_idle_timeout() {
+    let service = Service::start().await;
+    let pool = service.database.pool_builder().max_size(1);
+    let pool = pool.idle_in_transaction_timeout(Duration::from_secs(3));
+    let pool = pool.build().await.expect("the pool is built");
+    let caller = Caller::connect(methods().serve(layers(&pool)).await).await;
+    drop_the_response(&caller).await;
+    service.until("state = 'idle in transaction'").await;
+    let idle = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND state = 'idle in transaction'";
+    within(async {
+        while service
+            .admin
+            .query_one_scalar::<i64, _>(idle, &[])
+            .await
+            .expect("it runs")
+            > 0
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(service.notes().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_limit_on_the_request_stream_ends_the_call_of_a_client_that_drops_only_the_response() {
+    let service = Service::start().await;
+    let limit = RequestBodyTimeoutLayer::new(Duration::from_secs(2));
+    let stack = ServiceBuilder::new().layer(limit).layer(auth());
+    let stack = stack.layer(RoleScopeLayer::new(service.pool.clone()));
+    let caller = Caller::connect(methods().serve(stack).await).await;
+    drop_the_response(&caller).await;
+    let after = caller.unary("/t.T/Run", "SELECT 'free'").await;
+    assert_eq!(after.expect("it is free"), "free");
+    assert_eq!(service.notes().await, Vec::<String>::new());
+}
+
+/// Leaves a call that has stored a note, and keeps its request stream open.
+async fn drop_the_response(caller: &Caller) {
+    let endless = stream::iter(["one".to_owned()]).chain(stream::pending());
+    let answers = caller.streaming("/t.T/Both", endless).await;
+    let mut answers = answers.expect("it begins");
+    let first = answers.message().await.expect("a message");
+    assert_eq!(first.as_deref(), Some("one"));
 }
 
 /// The client takes part in the messages only, and then leaves while a statement for the next one runs.
