@@ -94,7 +94,7 @@ impl Fate {
                 EndsWith::Neither => Self::Refused(stream_open()),
                 EndsWith::Body if no_body => Self::Ends(Verdict::Commit),
                 EndsWith::Body
-                    if exchange.version < Version::HTTP_11 && scope.transaction().may_write() =>
+                    if exchange.version < Version::HTTP_11 && scope.transaction().end_matters() =>
                 {
                     Self::Refused(body_without_end())
                 }

@@ -104,8 +104,10 @@ impl RoleScopedConnection {
 /// - When the transaction ends, the stream yields an error of kind [`Finished`](crate::ErrorKind::Finished).
 ///
 /// Dropped half-way, it leaves the server sending: later statements of the transaction wait for that, and so does
-/// [`commit`](RoleScopedConnection::commit); the response's end of a `READ ONLY` transaction stops it. Do not wait for another statement of the transaction while rows are left unread: its
-/// answer stands behind them.
+/// [`commit`](RoleScopedConnection::commit). The response's end stops it in a `READ ONLY` transaction, which is rolled back
+/// then: a `NOTIFY` in it, the one thing that such a transaction can do, is lost unless the handler says `commit`.
+///
+/// Do not wait for another statement of the transaction while rows are left unread: its answer stands behind them.
 ///
 /// # Examples
 ///

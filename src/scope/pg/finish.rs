@@ -58,8 +58,10 @@ impl Transaction {
         matches!(self.lock().phase, Phase::Open(_))
     }
 
-    pub(crate) fn may_write(&self) -> bool {
-        self.lock().mode == AccessMode::ReadWrite
+    /// Whether the client has to learn how the transaction ends.
+    pub(crate) fn end_matters(&self) -> bool {
+        let state = self.lock();
+        state.mode == AccessMode::ReadWrite || state.isolation == Some(Isolation::Serializable)
     }
 
     /// Revokes all handles and ends what is open.

@@ -127,16 +127,16 @@ impl Transaction {
         } else if let Some(types) = self.pool.parameter_types().get(role, sql)
             && types.len() == values.len()
         {
-            let mut guess = Guess::new(self.pool.parameter_types(), role, sql);
-            let flow = if current.session.is_pooled() {
+            let guess = Guess::new(self.pool.parameter_types(), role, sql);
+            return if current.session.is_pooled() {
                 let values = values.iter().map(|value| Hidden(*value));
                 let typed = values.zip(types.iter().cloned());
-                self.send_unnamed(current, sql, typed).await
+                let flow = self.send_unnamed(current, sql, typed);
+                guess.hold_for(flow, self).await
             } else {
-                self.prepare_and_execute(current, sql, values, &types).await
+                let flow = self.prepare_and_execute(current, sql, values, &types);
+                guess.hold_for(flow, self).await
             };
-            guess.answered(&flow);
-            return flow;
         }
         let statement = self.prepare(current, sql, &[]).await?;
         self.keep(current, sql, &statement);

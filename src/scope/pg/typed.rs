@@ -1,5 +1,9 @@
 //! Statements sent with the types of their parameters, unnamed: as their caller says them, or as the pool remembers them.
 
+use std::future::Future;
+use std::pin::pin;
+
+use futures_util::future::{Either, select};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::gate::{Gate, Message, Running};
@@ -62,11 +66,9 @@ impl Transaction {
             .get(role, sql)
             .is_some_and(|known| known.iter().eq(types.clone()))
         {
-            let mut guess = Guess::new(known, role, sql);
             let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-            let flow = self.send_unnamed(current, sql, values).await;
-            guess.answered(&flow);
-            return flow;
+            let flow = self.send_unnamed(current, sql, values);
+            return Guess::new(known, role, sql).hold_for(flow, self).await;
         }
         let values: Vec<&(dyn ToSql + Sync)> = typed.iter().map(|(value, _)| *value).collect();
         let types: Vec<Type> = types.cloned().collect();
@@ -81,7 +83,8 @@ impl Transaction {
 /// What is remembered of a statement, while it is relied on.
 ///
 /// It can be wrong: tables change. Then the server says so; or it does not, and the driver waits for ever for a type that
-/// it asks for behind the statement's rows, until somebody gives up. In both cases the next one asks anew.
+/// it asks for behind the statement's rows, until somebody gives up. In both cases the next one asks anew, also while the
+/// first one still waits.
 pub(super) struct Guess<'a> {
     known: &'a ParameterTypes,
     role: &'a RoleName,
@@ -99,8 +102,23 @@ impl<'a> Guess<'a> {
         }
     }
 
-    pub(super) fn answered(&mut self, flow: &Result<Flow<'_>, Failure>) {
-        self.good = !matches!(flow, Err(failure) if names_another_shape(&failure.error));
+    /// Waits for the answer to a statement that relies on it to begin.
+    pub(super) async fn hold_for<'f>(
+        mut self,
+        flow: impl Future<Output = Result<Flow<'f>, Failure>>,
+        transaction: &Transaction,
+    ) -> Result<Flow<'f>, Failure> {
+        let mut flow = pin!(flow);
+        let patience = tokio::time::sleep(transaction.pool.options().begin_timeout);
+        let flow = match select(flow.as_mut(), pin!(patience)).await {
+            Either::Left((flow, _)) => flow,
+            Either::Right(_) => {
+                self.known.remove(self.role, self.sql);
+                flow.await
+            }
+        };
+        self.good = !matches!(&flow, Err(failure) if names_another_shape(&failure.error));
+        flow
     }
 }
 
