@@ -107,7 +107,12 @@ async fn database_on(server: &'static LocalPostgres) -> Database {
         &format!("CREATE DATABASE {name} TEMPLATE template_of_tests {strategy}"),
     )
     .await;
-    Database { server, name }
+    Database {
+        server,
+        name,
+        #[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+        pgbouncer: OnceLock::new(),
+    }
 }
 
 /// A database that one test has for itself, with the roles `authenticator`, `anon`, `author`, `jdoe123`, `web_user`
@@ -116,6 +121,8 @@ async fn database_on(server: &'static LocalPostgres) -> Database {
 pub(crate) struct Database {
     server: &'static LocalPostgres,
     name: String,
+    #[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+    pgbouncer: OnceLock<Option<pgbouncer::PgBouncer>>,
 }
 
 impl Database {

@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Database;
 use super::local_postgres::{LocalPostgres, ServerUser};
 
 /// A running PgBouncer, whose socket lies in the server's directory.
@@ -71,15 +71,19 @@ impl Drop for PgBouncer {
     }
 }
 
-/// The PgBouncer that all pools of the tests connect to, where `ROLESCOPE_TEST_POOLER` says so.
-pub(crate) fn of_all_tests(server: &'static LocalPostgres) -> Option<&'static PgBouncer> {
-    static PGBOUNCER: OnceLock<Option<PgBouncer>> = OnceLock::new();
-    let start = || match std::env::var("ROLESCOPE_TEST_POOLER").as_deref() {
-        Err(_) | Ok("") => None,
-        Ok("pgbouncer") => Some(PgBouncer::start(server, "default_pool_size = 50")),
-        Ok(other) => panic!("ROLESCOPE_TEST_POOLER: there is no {other:?}, but pgbouncer"),
-    };
-    PGBOUNCER.get_or_init(start).as_ref()
+impl Database {
+    /// The PgBouncer that the pools of this database connect to, where `ROLESCOPE_TEST_POOLER` says so.
+    ///
+    /// Each test has its own: version 1.18 comes to its end where a cancel request is cut off, as one is that still waits
+    /// when its test's runtime ends.
+    pub(crate) fn pgbouncer(&self) -> Option<&PgBouncer> {
+        let start = || match std::env::var("ROLESCOPE_TEST_POOLER").as_deref() {
+            Err(_) | Ok("") => None,
+            Ok("pgbouncer") => Some(PgBouncer::start(self.server, "default_pool_size = 50")),
+            Ok(other) => panic!("ROLESCOPE_TEST_POOLER: there is no {other:?}, but pgbouncer"),
+        };
+        self.pgbouncer.get_or_init(start).as_ref()
+    }
 }
 
 #[track_caller]

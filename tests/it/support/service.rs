@@ -8,7 +8,7 @@ use rolescope::scope::{Pooler, RoleScopedPoolBuilder};
 use rolescope::{JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedPool};
 use tower::ServiceExt;
 
-use super::{Database, pgbouncer};
+use super::Database;
 pub(crate) use crate::auth::mint::{SECRET, sign};
 
 /// Makes a token that holds for the life of a test.
@@ -43,7 +43,7 @@ impl Database {
     /// A pool builder for a login role of one's own.
     pub(crate) fn pool_builder_for(&self, login: &str) -> RoleScopedPoolBuilder {
         let url = self.url(login);
-        let (url, pooler) = match pgbouncer::of_all_tests(self.server) {
+        let (url, pooler) = match self.pgbouncer() {
             None => (url, None),
             Some(pgbouncer) => (pgbouncer.url(&url), Some(Pooler::Transaction)),
         };

@@ -91,7 +91,7 @@ async fn a_commit_that_fails_replaces_the_status() {
     assert_eq!(count(&database, "late").await.expect("it is there"), 0);
     assert_eq!(recorder.errors().len(), 0);
 
-    let (_, response) = answer("SELECT 1/0", Some("0")).await;
+    let (_database, response) = answer("SELECT 1/0", Some("0")).await;
     let read = super::read(response).await;
     let trailers = read.trailers.expect("there are trailers");
     assert_eq!(

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::Database;
 use super::local_postgres::LocalPostgres;
-use super::pgbouncer::{self, PgBouncer};
+use super::pgbouncer::PgBouncer;
 
 /// How long a test waits for what must come, before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,8 +79,11 @@ struct Connection {
 impl Proxy {
     /// Starts a proxy for one test.
     pub(crate) fn start(database: &Database) -> Self {
-        let pgbouncer = pgbouncer::of_all_tests(database.server);
-        Self::between(database.server, &database.url("LOGIN"), pgbouncer)
+        Self::between(
+            database.server,
+            &database.url("LOGIN"),
+            database.pgbouncer(),
+        )
     }
 
     /// Starts a proxy before a server. The URL is for the user `LOGIN`.
