@@ -1,6 +1,7 @@
 //! Both layers on tonic's server, called by tonic's client.
 
 mod errors;
+mod gone;
 mod refusals;
 mod streaming;
 mod web;

@@ -8,11 +8,9 @@ use axum::routing::post;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use futures_util::{FutureExt, Stream};
 use rolescope::{AccessMode, Error, RoleScopeLayer, RoleScopedConnection, RoleScopedPool};
-use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 use tonic::{Code, Status, Streaming};
 use tower::ServiceBuilder;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::{layers, run};
 use crate::support::events::Recorder;
@@ -34,7 +32,7 @@ const FAIL: &str = "fail";
 const IGNORE: &str = "ignore";
 
 /// Stores a note, or does what it says.
-async fn add(db: RoleScopedConnection, note: String) -> Result<String, Status> {
+pub(super) async fn add(db: RoleScopedConnection, note: String) -> Result<String, Status> {
     match &*note {
         FAIL => return Err(Status::aborted("as it was asked to")),
         IGNORE => drop(db.execute("SELECT nothing()", &[]).await),
@@ -61,7 +59,7 @@ async fn add_all(
     Ok(added.try_collect::<Vec<_>>().await?.join(" "))
 }
 
-fn methods() -> Methods {
+pub(super) fn methods() -> Methods {
     Methods::default()
         .unary("/t.T/Unary", async |db, all: String| {
             let notes: Vec<_> = all.split(' ').map(|note| Ok(note.to_owned())).collect();
@@ -103,16 +101,16 @@ async fn call(
     }
 }
 
-struct Service {
-    database: Database,
-    admin: Client,
-    pool: RoleScopedPool,
-    address: SocketAddr,
-    caller: Caller,
+pub(super) struct Service {
+    pub(super) database: Database,
+    pub(super) admin: Client,
+    pub(super) pool: RoleScopedPool,
+    pub(super) address: SocketAddr,
+    pub(super) caller: Caller,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let database = database().await;
         database.execute(SCHEMA).await;
         let pool = database.pool_of_one().await;
@@ -127,14 +125,14 @@ impl Service {
     }
 
     /// The stored notes, as another session sees them.
-    async fn notes(&self) -> Vec<String> {
+    pub(super) async fn notes(&self) -> Vec<String> {
         let sql = "SELECT note FROM notes ORDER BY note";
         let notes = self.admin.query_scalar(sql, &[]).await;
         notes.expect("it can be read")
     }
 
     /// Waits until a backend of the pool stands like this.
-    async fn until(&self, condition: &str) {
+    pub(super) async fn until(&self, condition: &str) {
         let sql = format!(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND usename = 'authenticator' AND {condition}"
@@ -267,126 +265,6 @@ async fn a_unary_client_sees_the_refused_commit_in_place_of_its_message() {
     let notes = stream::iter(["one".to_owned(), "two".to_owned()]);
     let answer = service.caller.client_streaming("/t.T/Client", notes).await;
     assert_eq!(answer.expect("it is stored"), "one two");
-}
-
-#[tokio::test]
-async fn a_client_that_goes_away_rolls_back_and_frees_the_session() {
-    let service = Service::start().await;
-    let endless = || stream::iter(["one".to_owned()]).chain(stream::pending());
-
-    // Within a runtime of its own, which ends as a process does: with all sockets.
-    let address = service.address;
-    let begin = move || {
-        let elsewhere = Runtime::new().expect("a runtime can be built");
-        let begun = elsewhere.block_on(async {
-            let caller = Caller::connect(address).await;
-            let answers = caller.streaming("/t.T/Both", endless()).await;
-            let mut answers = answers.expect("it begins");
-            (answers.message().await.expect("a message"), answers)
-        });
-        (elsewhere, begun)
-    };
-    let begun = tokio::task::spawn_blocking(begin).await;
-    let (elsewhere, (first, _answers)) = begun.expect("no panic");
-    assert_eq!(first.as_deref(), Some("one"));
-    elsewhere.shutdown_background();
-    let after = service.caller.unary("/t.T/Run", "SELECT 'free'").await;
-    assert_eq!(after.expect("it is free"), "free", "after Both");
-
-    let gone = service.caller.client_streaming("/t.T/Client", endless());
-    let inserted = service.until("state = 'idle in transaction' AND query LIKE 'INSERT%'");
-    tokio::select! {
-        answer = gone => panic!("{answer:?}"),
-        () = inserted => {}
-    }
-    let after = service.caller.unary("/t.T/Run", "SELECT 'free'").await;
-    assert_eq!(after.expect("it is free"), "free", "after Client");
-
-    let sleep = "INSERT INTO notes VALUES ('asleep');;SELECT pg_sleep(600)::text";
-    let asleep = service.caller.unary("/t.T/Run", sleep);
-    tokio::select! {
-        answer = asleep => panic!("{answer:?}"),
-        () = service.until("wait_event = 'PgSleep'") => {}
-    }
-    let after = service.caller.unary("/t.T/Run", "SELECT 'free'").await;
-    assert_eq!(after.expect("it is free"), "free", "after Unary");
-    assert_eq!(service.notes().await, Vec::<String>::new());
-}
-
-/// As HTTP/2 sees it, such a call goes on.
-#[tokio::test]
-async fn a_client_that_drops_only_the_response_loses_its_transaction_by_the_idle_timeout() {
-    let service = Service::start().await;
-    let pool = service.database.pool_builder().max_size(1);
-    let pool = pool.idle_in_transaction_timeout(Duration::from_secs(3));
-    let pool = pool.build().await.expect("the pool is built");
-    let caller = Caller::connect(methods().serve(layers(&pool)).await).await;
-    drop_the_response(&caller).await;
-    service.until("state = 'idle in transaction'").await;
-    let idle = "SELECT count(*) FROM pg_stat_activity
-                WHERE datname = current_database() AND state = 'idle in transaction'";
-    within(async {
-        while service
-            .admin
-            .query_one_scalar::<i64, _>(idle, &[])
-            .await
-            .expect("it runs")
-            > 0
-        {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert_eq!(service.notes().await, Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn a_limit_on_the_request_stream_ends_the_call_of_a_client_that_drops_only_the_response() {
-    let service = Service::start().await;
-    let limit = RequestBodyTimeoutLayer::new(Duration::from_secs(2));
-    let stack = ServiceBuilder::new().layer(limit).layer(auth());
-    let stack = stack.layer(RoleScopeLayer::new(service.pool.clone()));
-    let caller = Caller::connect(methods().serve(stack).await).await;
-    drop_the_response(&caller).await;
-    let after = caller.unary("/t.T/Run", "SELECT 'free'").await;
-    assert_eq!(after.expect("it is free"), "free");
-    assert_eq!(service.notes().await, Vec::<String>::new());
-}
-
-/// Leaves a call that has stored a note, and keeps its request stream open.
-async fn drop_the_response(caller: &Caller) {
-    let endless = stream::iter(["one".to_owned()]).chain(stream::pending());
-    let answers = caller.streaming("/t.T/Both", endless).await;
-    let mut answers = answers.expect("it begins");
-    let first = answers.message().await.expect("a message");
-    assert_eq!(first.as_deref(), Some("one"));
-}
-
-/// The client takes part in the messages only, and then leaves while a statement for the next one runs.
-#[tokio::test]
-async fn a_client_that_leaves_a_running_statement_of_a_stream_cancels_it() {
-    let service = Service::start().await;
-    let methods = Methods::default()
-        .server_streaming("/t.T/Sleep", async |db: RoleScopedConnection, _: String| {
-            add(db.clone(), "one".to_owned()).await?;
-            let first = stream::iter([Ok("one".to_owned())]);
-            let second = stream::once(async move {
-                let sleep = db.query_one_scalar("SELECT pg_sleep(600)::text", &[]);
-                Ok(sleep.await?)
-            });
-            Ok(first.chain(second).boxed())
-        })
-        .unary("/t.T/Run", run);
-    let caller = Caller::connect(methods.serve(layers(&service.pool)).await).await;
-    let answers = caller.streaming("/t.T/Sleep", stream::iter([String::new()]));
-    let mut answers = answers.await.expect("it begins");
-    let first = answers.message().await.expect("it is a message");
-    assert_eq!(first.as_deref(), Some("one"));
-    service.until("wait_event = 'PgSleep'").await;
-    drop(answers);
-    let after = caller.unary("/t.T/Run", "SELECT 'free'").await;
-    assert_eq!(after.expect("it is free"), "free");
-    assert_eq!(service.notes().await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod copy_fails;
 mod ends;
 mod rows;
 mod trailers;
+mod types;
 
 use axum::Router;
 use axum::body::Body;

@@ -1,0 +1,70 @@
+//! Types that the driver has to ask the server for, behind the rows that they are needed for.
+
+use rolescope::RoleScopedConnection;
+
+use super::anon;
+use crate::support::database;
+use crate::support::proxy::within;
+
+/// More than the driver reads ahead: the answer to its own question about a type stands behind all of it.
+#[tokio::test]
+async fn a_type_that_the_session_has_not_met_does_not_stop_a_large_result() {
+    let database = database().await;
+    database
+        .execute("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+        .await;
+    let pool = database
+        .pool_builder()
+        .max_size(2)
+        .build()
+        .await
+        .expect("it is built");
+    let sql = "SELECT 'ok'::mood, repeat('x', 1000) FROM generate_series(1, $1)";
+    // The second session knows the statement from the first, and the type from nowhere.
+    let (one, two) = (anon(&pool), anon(&pool));
+    for db in [&one, &two] {
+        let rows = within(db.query(sql, &[&20_000_i32]))
+            .await
+            .expect("it runs");
+        assert_eq!(rows.len(), 20_000);
+    }
+    let typed = [(&20_000_i32 as _, tokio_postgres::types::Type::INT4)];
+    let pool = database.pool_of_one().await;
+    let rows = within(anon(&pool).query_typed(sql, &typed))
+        .await
+        .expect("it runs");
+    assert_eq!(rows.len(), 20_000);
+}
+
+#[tokio::test]
+async fn a_column_that_gets_another_type_stops_no_later_statement() {
+    let database = database().await;
+    database
+        .execute(
+            "CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE moods (mood text, x text);
+             INSERT INTO moods SELECT 'ok', repeat('x', 1000) FROM generate_series(1, 20000);
+             GRANT SELECT ON moods TO anon",
+        )
+        .await;
+    let patience = std::time::Duration::from_millis(300);
+    let pool = database
+        .pool_builder()
+        .begin_timeout(patience)
+        .max_size(3)
+        .build()
+        .await
+        .expect("it is built");
+    let sql = "SELECT mood, x FROM moods";
+    let ask =
+        async |db: &RoleScopedConnection| db.query_typed(sql, &[]).await.map(|rows| rows.len());
+    assert_eq!(within(ask(&anon(&pool))).await.expect("it runs"), 20_000);
+    database
+        .execute("ALTER TABLE moods ALTER COLUMN mood TYPE mood USING mood::mood")
+        .await;
+    // The driver asks for the type behind the rows: this one waits until it is given up.
+    let first = anon(&pool);
+    let mut first = Box::pin(ask(&first));
+    let waits = tokio::time::timeout(patience * 3, first.as_mut()).await;
+    assert!(waits.is_err(), "the driver has learned it: {waits:?}");
+    assert_eq!(within(ask(&anon(&pool))).await.expect("it runs"), 20_000);
+}
