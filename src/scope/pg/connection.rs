@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::future::{BoxFuture, try_join};
 use futures_util::{FutureExt, Stream, TryStreamExt};
@@ -49,6 +49,8 @@ pub(crate) struct Farewell {
     pub(crate) outcome: Option<BoxFuture<'static, Result<(), Error>>>,
     /// Whether the reset is part of the end's own message: then an error there has kept it from running.
     pub(crate) joined: bool,
+    /// Whether the transaction had nothing to tell and nothing was running in it.
+    pub(crate) quiet: bool,
     /// Whether the session was reset.
     pub(crate) reset: BoxFuture<'static, Result<(), Error>>,
 }
@@ -145,8 +147,18 @@ impl Connection {
         self.farewell = Some(farewell);
     }
 
+    /// Takes the answers that the next transaction reads itself, ahead of its own. They are on their way, and unless they
+    /// are what they should be, nothing that is sent behind them has an effect.
+    pub(crate) fn take_prompt_farewell(&mut self) -> Option<Farewell> {
+        self.farewell.take_if(|farewell| farewell.is_prompt())
+    }
+
+    pub(crate) fn owes_at_most_a_prompt_farewell(&self) -> bool {
+        self.farewell.as_ref().is_none_or(Farewell::is_prompt)
+    }
+
     /// Reads what the session still owes. Where that is not what it should be, the session is closed.
-    pub(crate) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
+    pub(crate) async fn settle(&mut self, deadline: Instant) -> Result<(), Error> {
         let Some(farewell) = self.farewell.take() else {
             return Ok(());
         };
@@ -154,15 +166,7 @@ impl Connection {
             session: &self.session,
             done: false,
         };
-        tokio::time::timeout(deadline, farewell.read())
-            .await
-            .map_err(|elapsed| {
-                Error::with_source(
-                    ErrorKind::Unavailable,
-                    "the session's reset was not answered in time",
-                    elapsed,
-                )
-            })??;
+        farewell.read(deadline).await?;
         doubt.done = true;
         Ok(())
     }
@@ -178,7 +182,24 @@ impl fmt::Debug for Session {
 }
 
 impl Farewell {
-    async fn read(self) -> Result<(), Error> {
+    fn is_prompt(&self) -> bool {
+        self.quiet || self.outcome.is_none()
+    }
+
+    /// Waits until the session is known to have been reset.
+    pub(crate) async fn read(self, deadline: Instant) -> Result<(), Error> {
+        tokio::time::timeout_at(deadline.into(), self.answers())
+            .await
+            .map_err(|elapsed| {
+                Error::with_source(
+                    ErrorKind::Unavailable,
+                    "the session's reset was not answered in time",
+                    elapsed,
+                )
+            })?
+    }
+
+    async fn answers(self) -> Result<(), Error> {
         if let Some(outcome) = self.outcome
             && let Err(error) = outcome.await
         {

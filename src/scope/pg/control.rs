@@ -1,6 +1,6 @@
 //! The statements around a handler's: prepared once for a session, or behind a pooler sent unnamed each time.
 
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error as PgError, Statement};
 
@@ -15,6 +15,7 @@ pub(crate) enum Control {
     Settings,
     Switch,
     Check,
+    CheckAndUnlock,
 }
 
 impl Control {
@@ -24,6 +25,7 @@ impl Control {
             Self::Settings => session::SETTINGS,
             Self::Switch => session::SWITCH,
             Self::Check => session::CHECK,
+            Self::CheckAndUnlock => session::CHECK_AND_UNLOCK,
         }
     }
 
@@ -31,7 +33,7 @@ impl Control {
     const fn parameter_type(self) -> Type {
         match self {
             Self::Settings => Type::TEXT_ARRAY,
-            Self::Start | Self::Switch | Self::Check => Type::TEXT,
+            Self::Start | Self::Switch | Self::Check | Self::CheckAndUnlock => Type::TEXT,
         }
     }
 }
@@ -42,6 +44,7 @@ pub(crate) enum Controls {
         settings: Statement,
         switch: Statement,
         check: Statement,
+        check_and_unlock: Statement,
     },
     Unnamed,
 }
@@ -49,16 +52,18 @@ pub(crate) enum Controls {
 impl Controls {
     /// Prepares them.
     pub(crate) async fn prepare(client: &Client) -> Result<Self, PgError> {
-        let (settings, switch, check) = try_join3(
+        let (settings, switch, check, check_and_unlock) = try_join4(
             client.prepare(session::SETTINGS),
             client.prepare(session::SWITCH),
             client.prepare(session::CHECK),
+            client.prepare(session::CHECK_AND_UNLOCK),
         )
         .await?;
         Ok(Self::Prepared {
             settings,
             switch,
             check,
+            check_and_unlock,
         })
     }
 
@@ -80,6 +85,12 @@ impl Controls {
             (Self::Prepared { settings, .. }, Control::Settings) => settings,
             (Self::Prepared { switch, .. }, Control::Switch) => switch,
             (Self::Prepared { check, .. }, Control::Check) => check,
+            (
+                Self::Prepared {
+                    check_and_unlock, ..
+                },
+                Control::CheckAndUnlock,
+            ) => check_and_unlock,
         };
         let values = values.each_ref().map(|value| value as &(dyn ToSql + Sync));
         client.query(statement, &values).await.map(|_| ())

@@ -4,7 +4,7 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, TryStreamExt};
@@ -31,6 +31,20 @@ pub(crate) struct BeginError {
 }
 
 impl BeginError {
+    pub(crate) fn unanswered(error: Error) -> Self {
+        Self {
+            error,
+            begin_unanswered: true,
+        }
+    }
+
+    pub(crate) fn answered(error: Error) -> Self {
+        Self {
+            error,
+            begin_unanswered: false,
+        }
+    }
+
     /// Nothing was answered in time: what was sent behind `BEGIN` will not be answered either.
     pub(crate) fn is_silence(&self) -> bool {
         self.error.kind() == ErrorKind::Unavailable
@@ -48,6 +62,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Opened {
     pub(crate) lease: Lease,
     pub(crate) begun: Begun,
+    /// When somebody has to ask whether it has begun, if not before.
+    pub(crate) answered_by: Instant,
     pub(crate) marker: String,
     pub(crate) role: RoleName,
     pub(crate) mode: AccessMode,
@@ -67,18 +83,19 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Sends the end. `awaited` sends the reset as a message of its own, so that the answer to COMMIT need not wait for it.
+    /// A COMMIT that is not awaited is one of a transaction that has nothing to tell.
     pub(crate) fn send(opened: Opened, verdict: Verdict, awaited: bool) -> Self {
         if opened.lease.is_pooled() {
             return Self::send_pooled(opened, verdict, awaited);
         }
         let session = Arc::clone(&opened.lease);
-        let check = send_check(Arc::clone(&session), opened.marker, opened.role);
-        let (end, reset) = match (verdict, awaited) {
-            (Verdict::Commit, true) => (session::COMMIT, Some(session::RESET)),
-            (Verdict::Rollback, true) => (session::ROLLBACK, Some(session::RESET)),
-            (Verdict::Commit, false) => (session::COMMIT_AND_RESET, None),
-            (Verdict::Rollback, false) => (session::ROLLBACK_AND_RESET, None),
+        let (check, end, reset) = match (verdict, awaited) {
+            (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(session::RESET)),
+            (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(session::RESET)),
+            (Verdict::Commit, false) => (Control::CheckAndUnlock, session::RESET_AND_COMMIT, None),
+            (Verdict::Rollback, false) => (Control::Check, session::ROLLBACK_AND_RESET, None),
         };
+        let check = send_check(Arc::clone(&session), check, opened.marker, opened.role);
         let writer = opened.writer.filter(|_| verdict == Verdict::Commit);
         if let Some(writer) = &writer {
             // Perhaps nobody will learn how it ends.
@@ -120,6 +137,7 @@ impl Ending {
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
                 joined: !awaited,
+                quiet: verdict == Verdict::Commit && !awaited,
                 reset,
             }),
         }
@@ -130,7 +148,12 @@ impl Ending {
         let session = Arc::clone(&opened.lease);
         let clear =
             (verdict == Verdict::Commit).then(|| session.send(session::CLEAR_BEFORE_COMMIT));
-        let check = send_check(Arc::clone(&session), opened.marker, opened.role);
+        let check = send_check(
+            Arc::clone(&session),
+            Control::Check,
+            opened.marker,
+            opened.role,
+        );
         let end = session.send(match verdict {
             Verdict::Commit => session::COMMIT_AND_RESET_POOLED,
             Verdict::Rollback => session::ROLLBACK_AND_RESET_POOLED,
@@ -188,6 +211,7 @@ impl Ending {
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
                 joined: !awaited,
+                quiet: false,
                 reset: Box::pin(reset),
             }),
         }
@@ -212,7 +236,7 @@ impl Ending {
     }
 
     /// Waits until the session is clean, before it goes back to the pool.
-    pub(crate) async fn settle(mut self, deadline: Duration) {
+    pub(crate) async fn settle(mut self, deadline: Instant) {
         if let Some(farewell) = self.farewell.take() {
             self.lease.leave(farewell);
             // Where this fails, the session is in doubt and the pool closes it.
@@ -333,12 +357,13 @@ pub(crate) fn ends_session(code: &SqlState) -> bool {
 
 fn send_check(
     session: Arc<Session>,
+    check: Control,
     marker: String,
     role: RoleName,
 ) -> BoxFuture<'static, Result<(), PgError>> {
     sent(async move {
         let role = role.as_str();
-        session.control(Control::Check, [&marker, &role]).await
+        session.control(check, [&marker, &role]).await
     })
 }
 

@@ -1,9 +1,11 @@
 //! When and how a transaction goes from `Open` to `Finished`: by the layer, by the handler, or by accident.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::connection::Session;
 use super::ending::{Ending, Verdict};
+use super::lease::LONGEST_WAIT;
 use super::mode::{AccessMode, Isolation};
 use super::stream::Left;
 use super::transaction::{Finished, Known, Open, Phase, Transaction, finished};
@@ -167,7 +169,7 @@ impl Transaction {
             return;
         };
         let shared = Arc::clone(open.opened.lease.shared());
-        let reset_timeout = self.pool.options().reset_timeout;
+        let reset_timeout = self.pool.options().reset_timeout.min(LONGEST_WAIT);
         runtime.spawn(async move {
             // A request that hits BEGIN would leave the statement behind it outside of any transaction. Where not even
             // BEGIN is answered, nothing else will be.
@@ -180,7 +182,7 @@ impl Transaction {
             if let Ok(true) = tokio::time::timeout(shared.connect_timeout, cancel).await {
                 // The place in the pool is free once the server is.
                 Ending::send(open.opened, Verdict::Rollback, false)
-                    .settle(reset_timeout)
+                    .settle(Instant::now() + reset_timeout)
                     .await;
             }
         });

@@ -2,15 +2,15 @@
 //! somebody else.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use tokio_postgres::Error as PgError;
 
+use super::attempts::Failure;
 use super::connection::{Session, is_about_prepared};
 use super::ending::BeginError;
-use super::statement::Failure;
 use super::transaction::{Transaction, finished};
 use crate::error::{Error, ErrorKind};
 
@@ -97,10 +97,9 @@ impl Transaction {
     pub(super) async fn send_gated<F: Future>(
         &self,
         running: &mut Running<'_>,
-        future: F,
+        mut future: Pin<&mut F>,
         gate: Gate,
     ) -> Result<F::Output, Failure> {
-        let mut future = pin!(future);
         poll_fn(|cx| {
             if !running.counted || gate == Gate::EveryPoll {
                 let mut state = self.lock();

@@ -1,8 +1,10 @@
 //! Takes sessions from the pool: fairly, in time, and only ones whose last reset has been answered.
 
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::{Builder, Pool, PooledConnection};
@@ -32,6 +34,15 @@ pub(crate) struct Leases {
     closed: AtomicBool,
 }
 
+/// What has to be known of the last reset of a session before that serves again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// Nothing, since its answer is read ahead of those to what is sent, which then can be sent again.
+    Sent,
+    /// That it went well.
+    Answered,
+}
+
 /// A session on loan, with its place in the queue. Dropping it gives both back.
 pub(crate) struct Lease {
     // Before the permit: the session is back in bb8 before the next one may ask for it.
@@ -55,8 +66,13 @@ impl Lease {
     }
 
     /// Reads what the session still owes. Where that is not what it should be, the session is closed.
-    pub(crate) async fn settle(&mut self, deadline: Duration) -> Result<(), Error> {
+    pub(crate) async fn settle(&mut self, deadline: Instant) -> Result<(), Error> {
         self.connection.settle(deadline).await
+    }
+
+    /// Takes the answers that are to be read ahead of those to `BEGIN`.
+    pub(crate) fn take_prompt_farewell(&mut self) -> Option<Farewell> {
+        self.connection.take_prompt_farewell()
     }
 
     /// What is known of the server that the session is of.
@@ -89,7 +105,7 @@ impl Leases {
             permits: Arc::new(Semaphore::new(max_size as usize)),
             max_size,
             acquire_timeout: acquire_timeout.min(LONGEST_WAIT),
-            reset_timeout,
+            reset_timeout: reset_timeout.min(LONGEST_WAIT),
             closed: AtomicBool::new(false),
         }
     }
@@ -104,15 +120,11 @@ impl Leases {
     /// # Cancel safety
     ///
     /// Dropping the future gives up the place in the queue; a session is not lost, at worst closed.
-    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<Lease, Error> {
+    pub(crate) async fn acquire(&self, deadline: Instant, reset: Reset) -> Result<Lease, Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
-        let queued = Arc::clone(&self.permits).acquire_owned();
-        let permit = tokio::time::timeout_at(deadline.into(), queued)
-            .await
-            .map_err(|_| self.exhausted())?
-            .map_err(|_| closed())?;
+        let permit = self.permit(deadline).await?;
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
@@ -125,8 +137,13 @@ impl Leases {
                 connection.session.doubt();
                 continue;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match connection.settle(self.reset_timeout.min(left)).await {
+            let settled = match reset {
+                Reset::Sent if connection.owes_at_most_a_prompt_farewell() => Ok(()),
+                Reset::Sent | Reset::Answered => {
+                    connection.settle(self.reset_deadline().min(deadline)).await
+                }
+            };
+            match settled {
                 Ok(()) => {
                     return Ok(Lease {
                         connection,
@@ -147,6 +164,23 @@ impl Leases {
         }
     }
 
+    async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = Arc::clone(&self.permits);
+        if let Ok(permit) = permits.try_acquire_owned() {
+            return Ok(permit);
+        }
+        let queued = Arc::clone(&self.permits).acquire_owned();
+        tokio::time::timeout_at(deadline.into(), queued)
+            .await
+            .map_err(|_| self.exhausted())?
+            .map_err(|_| closed())
+    }
+
+    /// When a reset that was sent by now has to be answered.
+    pub(crate) fn reset_deadline(&self) -> Instant {
+        Instant::now() + self.reset_timeout
+    }
+
     /// Gets an idle session from bb8 or has it make one.
     async fn connection(&self) -> Result<PooledConnection<'static, Manager>, Error> {
         if let Some(error) = self.shared.failed_within(FAILURE_HOLDS)
@@ -154,8 +188,11 @@ impl Leases {
         {
             return Err(error);
         }
-        let mut failures = self.shared.failures();
         let mut getting = std::pin::pin!(self.bb8.get_owned());
+        if let Poll::Ready(idle) = poll_fn(|cx| Poll::Ready(getting.as_mut().poll(cx))).await {
+            return idle.map_err(|_| self.unavailable());
+        }
+        let mut failures = self.shared.failures();
         loop {
             let failed = std::pin::pin!(failures.changed());
             match select(getting.as_mut(), failed).await {
@@ -209,7 +246,7 @@ impl Leases {
             match self.bb8.get().await {
                 Ok(mut connection) => {
                     // Reads the answers first: a COMMIT may be among them.
-                    let _ = connection.settle(self.reset_timeout).await;
+                    let _ = connection.settle(self.reset_deadline()).await;
                     connection.session.doubt();
                 }
                 Err(_) => break,

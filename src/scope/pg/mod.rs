@@ -1,5 +1,6 @@
 //! The PostgreSQL side, without HTTP.
 
+mod attempts;
 pub(crate) mod builder;
 mod cancel;
 pub(crate) mod connect;
@@ -9,6 +10,7 @@ pub(crate) mod copy_in;
 pub(crate) mod ending;
 mod error;
 pub(crate) mod finish;
+mod first_use;
 mod gate;
 pub(crate) mod hidden;
 pub(crate) mod lease;

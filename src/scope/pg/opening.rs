@@ -1,6 +1,7 @@
 //! The first flight of a transaction: `BEGIN` and the switch to its role.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -8,21 +9,21 @@ use tokio_postgres::Error as PgError;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::connection::{Session, drain};
+use super::connection::{Farewell, Session, drain};
 use super::control::Control;
 use super::ending::{BeginError, Opened, ends_session, sent};
-use super::lease::Lease;
+use super::lease::{LONGEST_WAIT, Lease};
 use super::mode::AccessMode;
 use super::session;
 use super::switch::{self, Settings};
 use super::transaction::{Current, Open, Phase, Transaction};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, chain};
 use crate::role::decide::{not_login, role_refused_by_database};
 
 impl Transaction {
     /// Sends `BEGIN` and the switch. The answers are read by whoever sends the first statement. `None` where the session
     /// is of the replica, and the handler has meanwhile said what a replica cannot do.
-    pub(super) fn begin(&self, lease: Lease) -> Result<Option<Current>, Error> {
+    pub(super) fn begin(&self, mut lease: Lease) -> Result<Option<Current>, Error> {
         for login in [self.pool.login(), self.pool.replica_login()] {
             not_login(self.scope.role().clone(), login)?;
         }
@@ -38,6 +39,7 @@ impl Transaction {
             return Ok(None);
         }
         let session = Arc::clone(&lease);
+        let owed = lease.take_prompt_farewell();
         let marker = session.next_marker();
         let begin = session.send(if session.is_pooled() {
             session::begin_pooled(isolation, state.mode)
@@ -47,56 +49,59 @@ impl Transaction {
         let start = self.send_start(Arc::clone(&session));
         let settings = self.send_settings(Arc::clone(&session), &stored.settings);
         let switch = self.send_switch(Arc::clone(&session), marker.clone());
-        let timeout = self.pool.options().begin_timeout;
+        let now = Instant::now();
+        let options = self.pool.options();
+        let deadline = now + options.begin_timeout.min(LONGEST_WAIT);
+        let reset_deadline = deadline.min(now + options.reset_timeout.min(LONGEST_WAIT));
+        let first_deadline = owed.as_ref().map_or(deadline, |_| reset_deadline);
+        let in_doubt = Arc::clone(&session);
         let answers = async move {
-            let unanswered = |error| BeginError {
-                error,
-                begin_unanswered: true,
+            let was_reset = match owed {
+                Some(farewell) => read_ahead(farewell, reset_deadline, &in_doubt).await?,
+                None => true,
             };
             match begin {
                 Ok(answers) => drain(answers)
                     .await
-                    .map_err(|error| unanswered(begin_error(error)))?,
-                Err(error) => return Err(unanswered(error)),
+                    .map_err(|error| BeginError::unanswered(begin_error(error, was_reset)))?,
+                Err(error) => return Err(BeginError::unanswered(error)),
             }
-            let answered = |error| BeginError {
-                error,
-                begin_unanswered: false,
-            };
             for settings in start.into_iter().chain(settings) {
                 settings
                     .await
-                    .map_err(|error| answered(settings_error(error)))?;
+                    .map_err(|error| BeginError::answered(settings_error(error)))?;
             }
-            switch.await.map_err(|error| answered(switch_error(error)))
+            switch
+                .await
+                .map_err(|error| BeginError::answered(switch_error(error)))
         };
         let in_doubt = Arc::clone(&session);
         let replica = self.pool.replica().cloned();
         let replica = replica.filter(|_| lease.is_of_replica());
         let begun = async move {
-            match tokio::time::timeout(timeout, answers).await {
-                Ok(Err(failure)) if failure.error.kind() == ErrorKind::ConnectionLost => {
-                    in_doubt.doubt();
-                    Err(failure)
-                }
+            let begun = match tokio::time::timeout_at(deadline.into(), answers).await {
                 Ok(begun) => begun,
-                Err(elapsed) => {
-                    in_doubt.doubt();
-                    let error = Error::with_source(
+                Err(elapsed) => Err(BeginError {
+                    error: Error::with_source(
                         ErrorKind::Unavailable,
                         "the database did not answer BEGIN in time",
                         elapsed,
-                    );
-                    if let Some(replica) = &replica {
-                        replica.failed(&error);
-                    }
-                    Err(BeginError {
-                        error,
-                        // The answer may be on its way. What was sent to a replica cannot have changed anything.
-                        begin_unanswered: replica.is_some(),
-                    })
+                    ),
+                    // The answer may be on its way. What was sent to a replica cannot have changed anything.
+                    begin_unanswered: replica.is_some(),
+                }),
+            };
+            if let Err(failure) = &begun {
+                if failure.is_silence()
+                    && let Some(replica) = &replica
+                {
+                    replica.failed(&failure.error);
+                }
+                if failure.is_silence() || failure.error.kind() == ErrorKind::ConnectionLost {
+                    in_doubt.doubt();
                 }
             }
+            begun
         }
         .boxed()
         .shared();
@@ -104,6 +109,7 @@ impl Transaction {
             opened: Opened {
                 lease,
                 begun,
+                answered_by: first_deadline,
                 marker,
                 role: self.scope.role().clone(),
                 mode: state.mode,
@@ -176,16 +182,32 @@ impl Transaction {
     }
 }
 
-/// A session that was ended while it was idle may say so in place of an answer.
-fn begin_error(error: PgError) -> Error {
-    if error.code().is_some_and(ends_session) {
-        return Error::with_source(
-            ErrorKind::ConnectionLost,
-            "the connection to the database was lost",
-            error,
-        );
+/// Reads what a session still owes, and says whether it was reset.
+async fn read_ahead(
+    owed: Farewell,
+    deadline: Instant,
+    session: &Session,
+) -> Result<bool, BeginError> {
+    let Err(error) = owed.read(deadline).await else {
+        return Ok(true);
+    };
+    session.doubt();
+    tracing::debug!("a pooled session is closed after this: {}", chain(&error));
+    if error.kind() == ErrorKind::Unavailable {
+        return Err(BeginError::unanswered(error));
     }
-    error.into()
+    Ok(false)
+}
+
+/// A session that was ended while it was idle may say so in place of an answer. One that was not reset is still in the
+/// transaction in which that failed.
+fn begin_error(error: PgError, was_reset: bool) -> Error {
+    let message = match error.code() {
+        Some(code) if ends_session(code) => "the connection to the database was lost",
+        Some(_) if !was_reset => "the session could not be reset",
+        _ => return error.into(),
+    };
+    Error::with_source(ErrorKind::ConnectionLost, message, error)
 }
 
 /// What the service or a role has set cannot be set: that is no fault of the client's.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 
 use super::builder::RoleScopedPoolBuilder;
-use super::lease::{Lease, Leases};
+use super::lease::{Lease, Leases, Reset};
 use super::manager::Shared;
 use super::recent_writes::{RecentWrites, Writer};
 use super::replica::Replica;
@@ -186,10 +186,10 @@ impl RoleScopedPool {
     }
 
     /// Waits for a session of the primary.
-    pub(crate) async fn acquire(&self) -> Result<Lease, Error> {
+    pub(crate) async fn acquire(&self, reset: Reset) -> Result<Lease, Error> {
         let deadline = self.deadline();
         self.know_role_settings(deadline).await?;
-        self.0.leases.acquire(deadline).await
+        self.0.leases.acquire(deadline, reset).await
     }
 
     /// When a session of the primary that is asked for now has to be there.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
-use super::lease::{LONGEST_WAIT, Lease, Leases};
+use super::lease::{LONGEST_WAIT, Lease, Leases, Reset};
 use super::setup::Expected;
 use super::setup_error::SetupError;
 use crate::error::{Error, ErrorKind, chain};
@@ -37,13 +37,13 @@ impl Replica {
     /// # Cancel safety
     ///
     /// As [`Leases::acquire`].
-    pub(crate) async fn acquire(self: &Arc<Self>) -> Result<Option<Lease>, Error> {
+    pub(crate) async fn acquire(self: &Arc<Self>, reset: Reset) -> Result<Option<Lease>, Error> {
         if self.is_away() {
             return Ok(None);
         }
         let mut away = self.away.subscribe();
         let failing = pin!(async { away.wait_for(Option::is_some).await.is_ok() });
-        let acquiring = pin!(self.leases.acquire(self.leases.deadline()));
+        let acquiring = pin!(self.leases.acquire(self.leases.deadline(), reset));
         match select(acquiring, failing).await {
             Either::Left((Ok(lease), _)) => Ok(Some(lease)),
             Either::Left((Err(error), _)) => match error.kind() {
@@ -151,7 +151,7 @@ impl Replica {
         }
         let deadline = self.leases.deadline();
         self.leases
-            .acquire(deadline)
+            .acquire(deadline, Reset::Answered)
             .await
             .map_err(SetupError::unreachable)?;
         Ok(())

@@ -1,13 +1,13 @@
 //! Which server serves a transaction: the replica what may run there, the primary all else.
 
-use super::lease::Lease;
+use super::lease::{Lease, Reset};
 use super::mode::{AccessMode, Isolation};
 use super::transaction::{State, Transaction};
 use crate::error::Error;
 
 impl Transaction {
     /// Takes a session of the server that is to serve the transaction, as it stands now.
-    pub(super) async fn lease(&self) -> Result<Lease, Error> {
+    pub(super) async fn lease(&self, reset: Reset) -> Result<Lease, Error> {
         if let Some(replica) = self.pool.replica() {
             // They may say SERIALIZABLE.
             let deadline = self.pool.deadline();
@@ -21,11 +21,11 @@ impl Transaction {
                 let isolation = state.isolation.or(of_role).unwrap_or_default();
                 self.is_for_replica(&state, isolation)
             };
-            if is_for_it && let Some(lease) = replica.acquire().await? {
+            if is_for_it && let Some(lease) = replica.acquire(reset).await? {
                 return Ok(lease);
             }
         }
-        self.pool.acquire().await
+        self.pool.acquire(reset).await
     }
 
     /// Whether a replica may serve the transaction. A standby knows no SERIALIZABLE.

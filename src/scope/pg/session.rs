@@ -63,38 +63,62 @@ pub(crate) const SETTINGS: &str = "\
     FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) \
     AS s (name, value)";
 
+macro_rules! check {
+    ($before:literal) => {
+        concat!(
+            "SELECT ",
+            $before,
+            "1 OPERATOR(pg_catalog./) (coalesce(\
+                pg_catalog.current_setting('rolescope.marker', true) OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+                AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text, \
+            false))::pg_catalog.int4"
+        )
+    };
+}
+
 /// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still `$1` and the role still `$2`.
 ///
 /// Operators are named with their schema, since the handler may have changed `search_path`.
-pub(crate) const CHECK: &str = "\
-    SELECT 1 OPERATOR(pg_catalog./) (coalesce(\
-        pg_catalog.current_setting('rolescope.marker', true) OPERATOR(pg_catalog.=) $1::pg_catalog.text \
-        AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text, \
-    false))::pg_catalog.int4";
+pub(crate) const CHECK: &str = check!("");
+
+/// [`CHECK`], and gives advisory locks back: where nothing can have been changed, nobody can miss them before `COMMIT`.
+/// As a part of it they cost a call; a statement of their own in [`RESET`] costs a sixth of a request.
+pub(crate) const CHECK_AND_UNLOCK: &str = check!("pg_catalog.pg_advisory_unlock_all(), ");
 
 pub(crate) const COMMIT: &str = "COMMIT";
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
 macro_rules! reset {
+    ($unlock:literal) => {
+        concat!(
+            "CLOSE ALL; \
+             SET SESSION AUTHORIZATION DEFAULT; \
+             RESET ALL; \
+             UNLISTEN *; ",
+            $unlock,
+            "DISCARD TEMP; \
+             DISCARD SEQUENCES"
+        )
+    };
     () => {
-        "CLOSE ALL; \
-         SET SESSION AUTHORIZATION DEFAULT; \
-         RESET ALL; \
-         UNLISTEN *; \
-         SELECT pg_catalog.pg_advisory_unlock_all(); \
-         DISCARD TEMP; \
-         DISCARD SEQUENCES"
+        reset!("SELECT pg_catalog.pg_advisory_unlock_all(); ")
     };
 }
 
-/// Clears all that a request can leave behind on a session, but for prepared statements.
-pub(crate) const RESET: &str = reset!();
+// Whoever has the session next sends `BEGIN` behind the reset without waiting for it. So wherever a reset fails, it
+// leaves a transaction that has failed, in which that `BEGIN` and all behind it fail as well.
 
-/// [`COMMIT`] and [`RESET`] in one message, for an end that nobody waits for.
-pub(crate) const COMMIT_AND_RESET: &str = concat!("COMMIT; ", reset!());
+/// Clears all that a request can leave behind on a session, but for prepared statements.
+pub(crate) const RESET: &str = concat!("BEGIN; ", reset!(), "; COMMIT");
 
 /// [`ROLLBACK`] and [`RESET`] in one message, for an end that nobody waits for.
-pub(crate) const ROLLBACK_AND_RESET: &str = concat!("ROLLBACK; ", reset!());
+pub(crate) const ROLLBACK_AND_RESET: &str = concat!("ROLLBACK; BEGIN; ", reset!(), "; COMMIT");
+
+/// The reset and `COMMIT` of a transaction that cannot have changed anything, behind [`CHECK_AND_UNLOCK`]: all in the
+/// transaction itself. Where `COMMIT` is refused, the rollback undoes what the reset was to undo.
+///
+/// The cursors go first: a `WITH HOLD` one would run its query at `COMMIT`, when the locks are given back already.
+pub(crate) const RESET_AND_COMMIT: &str = concat!(reset!(""), "; COMMIT");
 
 // Behind a pooler a message is all that is certain to run on one server connection, and a transaction on it keeps that
 // from being lent to others: where the reset fails it stays open, and the pooler closes the connection with the session.

@@ -1,6 +1,6 @@
 //! Streams of a handler, of rows or of COPY, which belong to the transaction: it knows them and can take them away.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -8,10 +8,12 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio_postgres::{CopyInSink, CopyOutStream, Error as PgError, RowStream, Statement};
 
+use super::attempts::Failure;
 use super::copy_in::CopyIn;
 use super::gate::{Gate, Message, Running};
+use super::lease::Reset;
 use super::session::{self, FirstWord};
-use super::statement::{Failure, Flow, Params, behind};
+use super::statement::{Flow, Params, behind};
 use super::transaction::{Current, Phase, Transaction, finished};
 use crate::error::{Error, ErrorKind};
 
@@ -91,7 +93,7 @@ impl Transaction {
         let copied = async {
             let statement = self.copy_statement(&current, sql).await?;
             let mut running = Running::new(self, &current.session, Message::Execution);
-            let copy = current.session.client.copy_out(&statement);
+            let copy = pin!(current.session.client.copy_out(&statement));
             let sent = self.send_gated(&mut running, copy, Gate::FirstPoll);
             let (begun, copy) = behind(&current, sent).await?;
             let copy = copy?;
@@ -114,7 +116,7 @@ impl Transaction {
         let copied = async {
             let statement = self.copy_statement(&current, sql).await?;
             let mut running = Running::new(self, &current.session, Message::CopyIn);
-            let copy = current.session.client.copy_in(&statement);
+            let copy = pin!(current.session.client.copy_in(&statement));
             let sent = self.send_gated(&mut running, copy, Gate::FirstPoll);
             let (begun, copy) = behind(&current, sent).await?;
             let copy = self.settle_head(&mut running, begun, copy?);
@@ -137,7 +139,7 @@ impl Transaction {
                 "only COPY can be run by copy_in and copy_out",
             ));
         }
-        self.open().await
+        self.open(Reset::Answered).await
     }
 
     async fn copy_statement(&self, current: &Current, sql: &str) -> Result<Statement, Failure> {

@@ -9,12 +9,14 @@
 //! the gate of `gate.rs`; `finish.rs` decides how it ends, and `ending.rs` sends the last flight.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
+use super::attempts::Retry;
 use super::connection::Session;
 use super::ending::{Begun, Ending, Opened, Verdict};
+use super::lease::Reset;
 use super::mode::{AccessMode, Isolation};
 use super::pool::RoleScopedPool;
-use super::statement::Retry;
 use super::stream::Revocable;
 use super::switch::RequestSettings;
 use crate::error::{Error, ErrorKind};
@@ -87,6 +89,7 @@ pub(super) type Known = Arc<OnceLock<Result<(), Error>>>;
 pub(super) struct Current {
     pub(super) session: Arc<Session>,
     pub(super) begun: Begun,
+    pub(super) answered_by: Instant,
 }
 
 impl Transaction {
@@ -146,8 +149,9 @@ impl Transaction {
 
     // --- Idle → Open ---
 
-    /// Opens the transaction, or joins the one that is open.
-    pub(super) async fn open(&self) -> Result<Current, Error> {
+    /// Opens the transaction, or joins the one that is open. What cannot be sent again wants a session whose last reset is
+    /// known to have gone well.
+    pub(super) async fn open(&self, reset: Reset) -> Result<Current, Error> {
         if let Some(current) = self.current()? {
             return Ok(current);
         }
@@ -156,7 +160,7 @@ impl Transaction {
             return Ok(current);
         }
         loop {
-            let lease = self.lease().await?;
+            let lease = self.lease(reset).await?;
             if let Some(current) = self.begin(lease)? {
                 return Ok(current);
             }
@@ -180,9 +184,9 @@ impl Transaction {
         let Some(open) = state.open_on(&current.session) else {
             return false;
         };
-        let to_primary = retry == Retry::OnAnotherSession && open.opened.lease.is_of_replica();
-        // Where a replica is silent, the one statement has not been answered.
-        let in_flight = open.running > 0 && !to_primary;
+        let to_primary = retry != Retry::PreparedAnew && open.opened.lease.is_of_replica();
+        // Where a session is silent, the one statement has not been answered either.
+        let in_flight = open.running > 0 && retry != Retry::PastSilence;
         if open.statements > 1 || in_flight || open.batch || open.abandoned {
             return false;
         }
@@ -223,6 +227,7 @@ impl Open {
         Current {
             session: Arc::clone(&self.opened.lease),
             begun: self.opened.begun.clone(),
+            answered_by: self.opened.answered_by,
         }
     }
 }

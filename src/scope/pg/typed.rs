@@ -6,9 +6,10 @@ use std::pin::pin;
 use futures_util::future::{Either, select};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::attempts::{Attempts, Failure, names_another_shape};
 use super::gate::{Gate, Message, Running};
 use super::hidden::Hidden;
-use super::statement::{Attempts, Failure, Flow, behind, names_another_shape};
+use super::statement::{Flow, behind};
 use super::statements::ParameterTypes;
 use super::transaction::{Current, Transaction};
 use crate::error::Error;
@@ -46,7 +47,7 @@ impl Transaction {
             .map(|(value, (_, ty))| (value as _, ty.clone()))
             .collect();
         let mut running = Running::new(self, &current.session, Message::Statement);
-        let command = current.session.client.execute_typed(sql, &values);
+        let command = pin!(current.session.client.execute_typed(sql, &values));
         let sent = self.send_gated(&mut running, command, Gate::FirstPoll);
         let (begun, affected) = behind(current, sent).await?;
         self.settle(&mut running, begun, affected?)
