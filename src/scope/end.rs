@@ -1,6 +1,8 @@
 //! How a handler ends its transaction itself, or says when it ends.
 
-use super::connection::RoleScopedConnection;
+use tokio_postgres::Row;
+
+use super::connection::{Parameters, RoleScopedConnection};
 use super::savepoint::Savepoint;
 use crate::error::Error;
 #[cfg(doc)]
@@ -51,6 +53,71 @@ impl RoleScopedConnection {
     /// one of their futures unpolled meanwhile.
     pub async fn commit(&self) -> Result<(), Error> {
         self.transaction().commit().await
+    }
+
+    /// Runs the transaction's last statement and commits, and returns the statement's rows: both in one round trip, and with
+    /// `BEGIN` and the switch in the same one where it is the first statement, too.
+    ///
+    /// So a write of one statement takes one round trip; by [`query`](Self::query), with the `COMMIT` that the response
+    /// waits for, it takes two. It is a [`commit`](Self::commit), whatever the response will be, and later use of any
+    /// handle of the request is an error. Where the statement fails, nothing is committed. What is wrong with its rows
+    /// only the handler can tell, and too late: there is no form that wants exactly one.
+    ///
+    /// The first use of a statement on a connection takes a round trip more, and behind a
+    /// [pooler](super::Pooler) each use does.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query) and [`commit`](Self::commit); [`ErrorKind::Statement`] where a stream is open. A statement
+    /// that is the first of its transaction, too, is not sent again where the connection is lost before `BEGIN` is answered,
+    /// as others are: that is [`ErrorKind::CommitUnknown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Statement and `COMMIT` are sent together and never cancelled. If the future is dropped before they are answered, a
+    /// 2xx response becomes a 500 that says that the outcome is unknown.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(db: rolescope::RoleScopedConnection, task: &str) -> Result<(), rolescope::Error> {
+    /// let rows = db.query_and_commit("INSERT INTO todos (task) VALUES ($1) RETURNING id", &[&task]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn query_and_commit(
+        &self,
+        sql: &str,
+        params: Parameters<'_>,
+    ) -> Result<Vec<Row>, Error> {
+        Ok(self.transaction().run_last(sql, params).await?.rows)
+    }
+
+    /// Runs the transaction's last statement and commits, as [`query_and_commit`](Self::query_and_commit) does, and returns
+    /// the number of rows that the statement changed, or returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`query_and_commit`](Self::query_and_commit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`query_and_commit`](Self::query_and_commit).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(db: rolescope::RoleScopedConnection, id: i32) -> Result<(), rolescope::Error> {
+    /// db.execute_and_commit("UPDATE todos SET done = true WHERE id = $1", &[&id]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn execute_and_commit(
+        &self,
+        sql: &str,
+        params: Parameters<'_>,
+    ) -> Result<u64, Error> {
+        Ok(self.transaction().run_last(sql, params).await?.affected)
     }
 
     /// Has the transaction end with the response's body, not with its head: for a body that is made by statements, or of a

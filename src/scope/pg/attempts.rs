@@ -60,6 +60,10 @@ impl Attempts {
         self.retried == Some(Retry::PreparedAnew)
     }
 
+    pub(super) fn prepare_anew(&mut self) {
+        self.retried = Some(Retry::PreparedAnew);
+    }
+
     pub(super) fn once_more(
         &mut self,
         transaction: &Transaction,

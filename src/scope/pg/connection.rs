@@ -49,7 +49,7 @@ pub(crate) struct Farewell {
     pub(crate) outcome: Option<BoxFuture<'static, Result<(), Error>>>,
     /// Whether the reset is part of the end's own message: then an error there has kept it from running.
     pub(crate) joined: bool,
-    /// Whether the transaction had nothing to tell and nothing was running in it.
+    /// Whether nobody waits for the outcome, since it has nothing to tell. Nothing was running any more either.
     pub(crate) quiet: bool,
     /// Whether the session was reset.
     pub(crate) reset: BoxFuture<'static, Result<(), Error>>,

@@ -1,5 +1,6 @@
 //! How a transaction ends: check, COMMIT or ROLLBACK, reset, all in one flight.
 
+use std::error::Error as StdError;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -110,7 +111,7 @@ impl Ending {
             if let Err(failure) = &begun
                 && failure.is_silence()
             {
-                return Err(failure.error.clone());
+                return Err(unanswered(verdict, mode, failure));
             }
             let check = check.await;
             // A message that was not even sent did nothing.
@@ -137,7 +138,7 @@ impl Ending {
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
                 joined: !awaited,
-                quiet: verdict == Verdict::Commit && !awaited,
+                quiet: !awaited,
                 reset,
             }),
         }
@@ -166,7 +167,7 @@ impl Ending {
             if let Err(failure) = &begun
                 && failure.is_silence()
             {
-                return Err(failure.error.clone());
+                return Err(unanswered(verdict, mode, failure));
             }
             let cleared = match clear {
                 Some(Ok(answers)) => drain(answers).await,
@@ -217,6 +218,13 @@ impl Ending {
         }
     }
 
+    /// Says that nobody waits for it unless a statement fails: what it can tell does not matter.
+    pub(crate) fn is_quiet(&mut self) {
+        if let Some(farewell) = &mut self.farewell {
+            farewell.quiet = true;
+        }
+    }
+
     /// Waits until it is certain how the transaction ended. The reset goes on behind the answer.
     pub(crate) async fn outcome(mut self) -> Result<(), Error> {
         let Some(farewell) = &mut self.farewell else {
@@ -259,7 +267,11 @@ fn committed(
     end: Result<(), PgError>,
     mode: AccessMode,
 ) -> Result<(), Error> {
-    begun.map_err(|failure| failure.error)?;
+    begun.map_err(|failure| match failure.error.code() {
+        None if failure.begin_unanswered => unanswered(Verdict::Commit, mode, &failure),
+        // Refused, or the server has said in place of an answer that the session was at its end.
+        _ => failure.error,
+    })?;
     match check {
         Ok(()) => {}
         Err(error) => {
@@ -335,7 +347,7 @@ fn scope_left(error: PgError) -> Error {
 }
 
 /// Nobody can tell what became of a COMMIT whose answer is missing.
-fn lost(error: PgError, mode: AccessMode) -> Error {
+fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>, mode: AccessMode) -> Error {
     match mode {
         AccessMode::ReadWrite => Error::with_source(
             ErrorKind::CommitUnknown,
@@ -347,6 +359,14 @@ fn lost(error: PgError, mode: AccessMode) -> Error {
             "the connection to the database was lost",
             error,
         ),
+    }
+}
+
+/// What is known of the end of a transaction whose `BEGIN` was not answered: the server may do all of it all the same.
+fn unanswered(verdict: Verdict, mode: AccessMode, failure: &BeginError) -> Error {
+    match (verdict, mode) {
+        (Verdict::Commit, AccessMode::ReadWrite) => lost(failure.error.clone(), mode),
+        _ => failure.error.clone(),
     }
 }
 

@@ -222,6 +222,16 @@ impl Open {
         !self.has_nothing_to_tell() || self.running > 0
     }
 
+    /// Whether the client has to learn how it ends, with the last statement on its way.
+    pub(super) fn end_matters(&self) -> bool {
+        !self.has_nothing_to_tell() || self.running > 1
+    }
+
+    /// Whether one statement is all that was asked of it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.statements == 1 && self.running == 1 && !self.batch
+    }
+
     /// Whether to stop what still runs in place of waiting for it: nobody wants what it does, or the rest of what it reads.
     fn is_better_aborted(&self, verdict: Verdict) -> bool {
         match verdict {

@@ -4,14 +4,14 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio_postgres::Error as PgError;
 
 use super::attempts::Failure;
 use super::connection::{Session, is_about_prepared};
 use super::ending::BeginError;
-use super::transaction::{Transaction, finished};
+use super::transaction::{State, Transaction, finished};
 use crate::error::{Error, ErrorKind};
 
 /// How closely a future that sends is watched.
@@ -101,31 +101,49 @@ impl Transaction {
         gate: Gate,
     ) -> Result<F::Output, Failure> {
         poll_fn(|cx| {
-            if !running.counted || gate == Gate::EveryPoll {
+            if !running.counted {
+                return match self.poll_first(&mut self.lock(), running, future.as_mut(), cx) {
+                    Ok(poll) => poll.map(Ok),
+                    Err(failure) => Poll::Ready(Err(failure)),
+                };
+            }
+            if gate == Gate::EveryPoll {
                 let mut state = self.lock();
                 let revoked = state.revoked;
-                let Some(open) = state.open_on(&running.session).filter(|_| !revoked) else {
+                if revoked || state.open_on(&running.session).is_none() {
                     return Poll::Ready(Err(finished().into()));
-                };
-                let first = !running.counted;
-                if first {
-                    if open.copying {
-                        return Poll::Ready(Err(copy_is_open().into()));
-                    }
-                    open.copying = running.message == Message::CopyIn;
-                    running.counted = true;
-                    open.statements += u32::from(running.message != Message::Execution);
-                    open.running += 1;
-                    open.batch |= running.message == Message::Batch;
                 }
-                let poll = future.as_mut().poll(cx);
-                // No answer is there before the message is sent: it was not.
-                running.unsent |= first && poll.is_ready();
-                return poll.map(Ok);
+                return future.as_mut().poll(cx).map(Ok);
             }
             future.as_mut().poll(cx).map(Ok)
         })
         .await
+    }
+
+    /// Polls a future that sends for the first time, with the transaction's state locked.
+    pub(super) fn poll_first<F: Future>(
+        &self,
+        state: &mut State,
+        running: &mut Running<'_>,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<F::Output>, Failure> {
+        let revoked = state.revoked;
+        let Some(open) = state.open_on(&running.session).filter(|_| !revoked) else {
+            return Err(finished().into());
+        };
+        if open.copying {
+            return Err(copy_is_open().into());
+        }
+        open.copying = running.message == Message::CopyIn;
+        running.counted = true;
+        open.statements += u32::from(running.message != Message::Execution);
+        open.running += 1;
+        open.batch |= running.message == Message::Batch;
+        let poll = future.poll(cx);
+        // No answer is there before the message is sent: it was not.
+        running.unsent |= poll.is_ready();
+        Ok(poll)
     }
 
     /// Notes that a statement was answered, and how.

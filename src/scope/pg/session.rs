@@ -88,20 +88,23 @@ pub(crate) const CHECK_AND_UNLOCK: &str = check!("pg_catalog.pg_advisory_unlock_
 pub(crate) const COMMIT: &str = "COMMIT";
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
+macro_rules! reset_of_read {
+    () => {
+        "CLOSE ALL; \
+         SET SESSION AUTHORIZATION DEFAULT; \
+         RESET ALL; \
+         UNLISTEN *"
+    };
+}
+
 macro_rules! reset {
-    ($unlock:literal) => {
+    () => {
         concat!(
-            "CLOSE ALL; \
-             SET SESSION AUTHORIZATION DEFAULT; \
-             RESET ALL; \
-             UNLISTEN *; ",
-            $unlock,
-            "DISCARD TEMP; \
+            reset_of_read!(),
+            "; SELECT pg_catalog.pg_advisory_unlock_all(); \
+             DISCARD TEMP; \
              DISCARD SEQUENCES"
         )
-    };
-    () => {
-        reset!("SELECT pg_catalog.pg_advisory_unlock_all(); ")
     };
 }
 
@@ -114,11 +117,12 @@ pub(crate) const RESET: &str = concat!("BEGIN; ", reset!(), "; COMMIT");
 /// [`ROLLBACK`] and [`RESET`] in one message, for an end that nobody waits for.
 pub(crate) const ROLLBACK_AND_RESET: &str = concat!("ROLLBACK; BEGIN; ", reset!(), "; COMMIT");
 
-/// The reset and `COMMIT` of a transaction that cannot have changed anything, behind [`CHECK_AND_UNLOCK`]: all in the
-/// transaction itself. Where `COMMIT` is refused, the rollback undoes what the reset was to undo.
+/// The reset and `COMMIT` of a `READ ONLY` transaction, behind [`CHECK_AND_UNLOCK`]: all in the transaction itself. Where
+/// `COMMIT` is refused, the rollback undoes what the reset was to undo.
 ///
-/// The cursors go first: a `WITH HOLD` one would run its query at `COMMIT`, when the locks are given back already.
-pub(crate) const RESET_AND_COMMIT: &str = concat!(reset!(""), "; COMMIT");
+/// The cursors go first: a `WITH HOLD` one would run its query at `COMMIT`, when the locks are given back already. There
+/// are neither temporary tables nor values of sequences: `READ ONLY` makes none, and those of before are discarded.
+pub(crate) const RESET_AND_COMMIT: &str = concat!(reset_of_read!(), "; COMMIT");
 
 // Behind a pooler a message is all that is certain to run on one server connection, and a transaction on it keeps that
 // from being lent to others: where the reset fails it stays open, and the pooler closes the connection with the session.

@@ -160,7 +160,7 @@ async fn a_first_statement_is_sent_once_more_when_begin_was_not_answered() {
             service.post(uri).await.ok();
         }
         assert_eq!(service.rows().await, 2, "each row is stored once");
-        assert_eq!(service.proxy.count("BEGIN"), 1 + 2 * 3);
+        assert_eq!(service.proxy.count("BEGIN ISOLATION"), 1 + 2 * 3);
         assert_eq!(service.discarded(), 3);
     }
 }
@@ -172,7 +172,7 @@ async fn a_first_statement_is_sent_once_more_and_only_once() {
         service.proxy.cut_at(Cut::Unsent, "BEGIN");
     }
     unavailable(&service.get("/read").await, ErrorKind::ConnectionLost);
-    assert_eq!(service.proxy.count("BEGIN"), 1 + 2);
+    assert_eq!(service.proxy.count("BEGIN ISOLATION"), 1 + 2);
     assert_eq!(service.get("/read").await.ok(), "read");
 }
 
@@ -182,7 +182,7 @@ async fn a_text_of_several_statements_is_never_sent_again() {
         let service = Service::new(|b| b).await;
         service.proxy.cut_at(cut, "BEGIN");
         unavailable(&service.post("/batch").await, ErrorKind::ConnectionLost);
-        assert_eq!(service.proxy.count("BEGIN"), 1 + 1);
+        assert_eq!(service.proxy.count("BEGIN ISOLATION"), 1 + 1);
         assert_eq!(service.rows().await, 0);
         service.post("/batch").await.ok();
         assert_eq!(service.rows().await, 1);
@@ -213,10 +213,10 @@ async fn a_connection_lost_during_a_statement_is_a_503_and_nothing_is_sent_again
     let service = Service::new(|b| b).await;
     service.post("/write").await.ok();
     for cut in [Cut::Unsent, Cut::Unanswered] {
-        let (begun, discarded) = (service.proxy.count("BEGIN"), service.discarded());
+        let (begun, discarded) = (service.proxy.count("BEGIN ISOLATION"), service.discarded());
         service.proxy.cut_at(cut, "INSERT");
         unavailable(&service.post("/write").await, ErrorKind::ConnectionLost);
-        assert_eq!(service.proxy.count("BEGIN"), begun + 1, "{cut:?}");
+        assert_eq!(service.proxy.count("BEGIN ISOLATION"), begun + 1, "{cut:?}");
         assert_eq!(service.get("/read").await.ok(), "read");
         assert_eq!(service.discarded(), discarded + 1, "{cut:?}");
     }

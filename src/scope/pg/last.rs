@@ -1,0 +1,216 @@
+//! A transaction's last statement: its COMMIT is sent behind it without waiting for its answer.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error as PgError, RowStream, Statement};
+
+use super::attempts::{Attempts, Failure, is_stale};
+use super::ending::{Ending, Verdict, ends_session};
+use super::gate::{Message, Running};
+use super::hidden::Hidden;
+use super::statement::{Answer, Params, behind, collect};
+use super::transaction::{Current, Finished, Known, Phase, Transaction, finished};
+use crate::error::{Error, ErrorKind};
+
+/// A `COMMIT` on its way, behind the statement that it is to commit.
+struct Last {
+    ending: Ending,
+    known: Known,
+    /// Whether the client has to learn how it ends.
+    matters: bool,
+    /// Whether the statement is all that was asked of the transaction.
+    alone: bool,
+}
+
+impl Transaction {
+    /// Runs one statement and commits, in one flight.
+    pub(crate) async fn run_last(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, Error> {
+        let mut attempts = Attempts::at(sql)?;
+        loop {
+            let current = attempts.open(self).await?;
+            if current.session.is_pooled() {
+                // What the driver might have to ask behind the statement would reach another server connection.
+                let answer = Box::pin(self.run(sql, Params::Inferred(values))).await?;
+                self.commit().await?;
+                return Ok(answer);
+            }
+            let statement = match self.known_or_prepared(&current, sql, attempts.anew()).await {
+                Ok(statement) => statement,
+                Err(failure) => {
+                    attempts.once_more(self, &current, failure)?;
+                    continue;
+                }
+            };
+            let (answer, last) = match self.send_last(&current, &statement, values).await {
+                Ok(sent) => sent,
+                // It was not sent, nor was the end.
+                Err(failure) => return Err(failure.told_to(&self.scope)),
+            };
+            let Last { known, alone, .. } = &last;
+            let (known, alone) = (Arc::clone(known), *alone);
+            let result = last.told(answer).await;
+            let result = result.map_err(|error| error.token_sent(self.scope.token_sent()));
+            if let Err(error) = &result
+                && is_stale(error)
+            {
+                self.forget(&current, sql);
+                if alone && !attempts.anew() && self.start_over(&known) {
+                    attempts.prepare_anew();
+                    continue;
+                }
+            }
+            let _ = known.set(result.as_ref().map(|_| ()).map_err(Error::clone));
+            return result;
+        }
+    }
+
+    async fn known_or_prepared(
+        &self,
+        current: &Current,
+        sql: &str,
+        anew: bool,
+    ) -> Result<Statement, Failure> {
+        self.rested(current).await?;
+        if !anew && let Some(statement) = current.session.statements.get(self.scope.role(), sql) {
+            return Ok(statement);
+        }
+        let statement = Box::pin(self.prepare(current, sql, &[])).await?;
+        self.keep(current, sql, &statement);
+        Ok(statement)
+    }
+
+    /// Sends the statement and the end, and waits for the statement's answer.
+    async fn send_last(
+        &self,
+        current: &Current,
+        statement: &Statement,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<(Result<Answer, Error>, Last), Failure> {
+        let values = values.iter().map(|value| Hidden(*value));
+        let mut execute = pin!(current.session.client.query_raw(statement, values));
+        let mut running = Running::new(self, &current.session, Message::Statement);
+        let mut last = None;
+        let sent = poll_fn(|cx| {
+            if last.is_some() {
+                return execute.as_mut().poll(cx).map(Ok);
+            }
+            match self.poll_last(&mut running, execute.as_mut(), cx) {
+                Ok((poll, ending)) => {
+                    last = ending;
+                    poll.map(Ok)
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        });
+        let answered = behind(current, sent).await;
+        let Some(last) = last else {
+            // Ready at its first poll, it was refused by the driver or by the gate.
+            let (begun, rows) = answered?;
+            return Err(match self.settle(&mut running, begun, rows?) {
+                Err(failure) => failure,
+                Ok(_) => Failure::from(Error::new(
+                    ErrorKind::ConnectionLost,
+                    "the driver answered a statement before it was sent",
+                )),
+            });
+        };
+        let answer = match answered {
+            Err(failure) | Ok((Err(failure), _)) => Err(failure.error),
+            Ok((Ok(()), rows)) => read(rows?).await,
+        };
+        Ok((answer, last))
+    }
+
+    /// Sends the statement and, under the same lock, the end behind it.
+    #[allow(
+        clippy::type_complexity,
+        reason = "the poll and what it has brought about, used once"
+    )]
+    fn poll_last<F: Future>(
+        &self,
+        running: &mut Running<'_>,
+        execute: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Result<(Poll<F::Output>, Option<Last>), Failure> {
+        let mut state = self.lock();
+        if let Phase::Open(open) = &state.phase
+            && !open.streams.is_empty()
+        {
+            return Err(stream_is_open().into());
+        }
+        let poll = self.poll_first(&mut state, running, execute, cx)?;
+        if poll.is_ready() {
+            return Ok((poll, None));
+        }
+        let known = Known::default();
+        let committed = Phase::Finished(Finished::Committed(Arc::clone(&known)));
+        let Phase::Open(open) = std::mem::replace(&mut state.phase, committed) else {
+            return Err(finished().into());
+        };
+        let matters = open.end_matters();
+        let alone = open.is_alone();
+        let mut ending = Ending::send(open.opened, Verdict::Commit, true);
+        if !matters {
+            ending.is_quiet();
+        }
+        let last = Last {
+            ending,
+            known,
+            matters,
+            alone,
+        };
+        Ok((poll, Some(last)))
+    }
+
+    /// Goes back to `Idle` where the one statement was refused, and rolled back with the transaction.
+    fn start_over(&self, known: &Known) -> bool {
+        let mut state = self.lock();
+        match &state.phase {
+            Phase::Finished(Finished::Committed(by)) if Arc::ptr_eq(by, known) => {
+                state.phase = Phase::Idle;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Last {
+    /// Waits until it is certain what became of the statement and of the transaction.
+    async fn told(self, answer: Result<Answer, Error>) -> Result<Answer, Error> {
+        if answer.is_ok() && !self.matters {
+            return answer;
+        }
+        match (answer, self.ending.outcome().await) {
+            (Ok(answer), Ok(())) => Ok(answer),
+            (Ok(_), Err(error)) => Err(error),
+            // A statement that was refused is not committed, whatever became of the connection.
+            (Err(error), Err(outcome))
+                if outcome.kind() == ErrorKind::CommitUnknown
+                    && error.code().is_none_or(ends_session) =>
+            {
+                Err(outcome)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+async fn read(rows: Result<RowStream, PgError>) -> Result<Answer, Error> {
+    Ok(collect(rows?).await?)
+}
+
+fn stream_is_open() -> Error {
+    Error::new(
+        ErrorKind::Statement,
+        "a stream is open, and COMMIT would wait until it is read: read it to its end, or drop it, first",
+    )
+}
