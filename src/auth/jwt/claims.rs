@@ -57,6 +57,22 @@ pub(super) struct Registered {
     pub(super) jwt_id: Option<Box<str>>,
 }
 
+/// What an allocator adds to each allocation, and an `Arc` to its content.
+const ALLOCATION: usize = 16;
+
+impl Registered {
+    fn bytes(&self) -> usize {
+        let texts = [&self.issuer, &self.subject, &self.jwt_id];
+        let texts = texts.into_iter().flatten();
+        let audience = self.audience.as_deref().unwrap_or_default();
+        let place = size_of::<Box<str>>() + ALLOCATION;
+        texts
+            .chain(audience)
+            .map(|text| text.len() + place)
+            .sum::<usize>()
+    }
+}
+
 impl Claims {
     /// Only [`JwtVerifier`](super::JwtVerifier) calls this, with a payload whose signature and claims it has checked.
     pub(super) fn verified(json: String, index: Index, registered: Registered) -> Self {
@@ -65,6 +81,26 @@ impl Claims {
             index,
             registered,
         }))
+    }
+
+    pub(super) fn registered(&self) -> &Registered {
+        &self.0.registered
+    }
+
+    /// Returns how many bytes of memory it takes, and may take later.
+    pub(super) fn bytes(&self) -> usize {
+        let Inner {
+            json,
+            index,
+            registered,
+        } = &*self.0;
+        let names: usize = index.iter().map(|(name, _)| name.len() + ALLOCATION).sum();
+        size_of::<Inner>()
+            + json.capacity()
+            + index.capacity() * size_of::<(Box<str>, Range<usize>)>()
+            + names
+            + registered.bytes()
+            + 4 * ALLOCATION
     }
 
     /// Returns all claims as JSON text, exactly as they were signed.
