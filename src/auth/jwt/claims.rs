@@ -1,9 +1,10 @@
 //! The verified claims of a token.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -40,6 +41,8 @@ struct Inner {
     json: String,
     index: Index,
     registered: Registered,
+    /// What a later slice has worked out of all this.
+    prepared: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// Where in the text each claim's value stands.
@@ -80,7 +83,19 @@ impl Claims {
             json,
             index,
             registered,
+            prepared: OnceLock::new(),
         }))
+    }
+
+    /// The most bytes that what is [`prepared`](Self::prepared) takes.
+    pub(crate) const PREPARED: usize = 256;
+
+    /// Returns what was made of these claims before, or makes it now and keeps it as long as they live.
+    ///
+    /// There is place for one thing: `None` where there is something else already.
+    pub(crate) fn prepared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        let prepared = self.0.prepared.get_or_init(|| Box::new(make()));
+        (**prepared).downcast_ref()
     }
 
     pub(super) fn registered(&self) -> &Registered {
@@ -93,6 +108,7 @@ impl Claims {
             json,
             index,
             registered,
+            prepared: _,
         } = &*self.0;
         let names: usize = index.iter().map(|(name, _)| name.len() + ALLOCATION).sum();
         size_of::<Inner>()
@@ -101,6 +117,7 @@ impl Claims {
             + names
             + registered.bytes()
             + 4 * ALLOCATION
+            + Self::PREPARED
     }
 
     /// Returns all claims as JSON text, exactly as they were signed.
@@ -110,8 +127,8 @@ impl Claims {
 
     /// Returns the JSON text of one claim, exactly as it was signed.
     pub fn raw(&self, name: &str) -> Option<&str> {
-        let (_, range) = self.0.index.iter().find(|(known, _)| &**known == name)?;
-        self.0.json.get(range.clone())
+        let (_, value) = self.members().find(|(known, _)| *known == name)?;
+        Some(value)
     }
 
     /// Returns one claim as a `T`, or `None` where the token does not have it.
@@ -142,7 +159,16 @@ impl Claims {
 
     /// Returns the names of all claims, in the token's order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.index.iter().map(|(name, _)| &**name)
+        self.members().map(|(name, _)| name)
+    }
+
+    /// Returns each claim's name and JSON text.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let Inner { json, index, .. } = &*self.0;
+        let value = |range: &Range<usize>| json.get(range.clone()).unwrap_or_default();
+        index
+            .iter()
+            .map(move |(name, range)| (&**name, value(range)))
     }
 
     /// Returns `iss`, or `None` where it is missing or not a string.
