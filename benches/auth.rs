@@ -5,10 +5,13 @@
 //! milliseconds, so that what else the machine does falls on both, as the median of the turns' ratios. A word behind `--`
 //! chooses among the former; `cargo bench --bench auth -- ratios` shows the latter alone.
 
+#[path = "support/turns.rs"]
+mod turns;
+
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::Criterion;
@@ -21,6 +24,7 @@ use rolescope::auth::jwt::Key;
 use rolescope::{JwtAuthLayer, JwtVerifier, RoleName, RolePolicy};
 use serde_json::{Value, json};
 use tower::{Layer, Service, service_fn};
+use turns::{Task, against_the_first, by_themselves, task};
 
 const SECRET: &str = "a secret that is as long as the output of SHA-512 is: 64 bytes!!";
 
@@ -160,13 +164,6 @@ impl Sent {
     }
 }
 
-/// Something to measure.
-type Task<'a> = (String, Box<dyn FnMut() + 'a>);
-
-fn task<'a>(name: &str, run: impl FnMut() + 'a) -> Task<'a> {
-    (name.to_owned(), Box::new(run))
-}
-
 /// A request through the service, without and with the layer.
 fn requests<'a>() -> Vec<Task<'a>> {
     let signed = Signed::new(Algorithm::HS256);
@@ -269,57 +266,6 @@ fn roles<'a>() -> Vec<Task<'a>> {
     rows.into()
 }
 
-fn by_themselves(criterion: &mut Criterion) {
-    let mut run = |group: &str, tasks: Vec<Task<'_>>| {
-        let mut group = criterion.benchmark_group(group);
-        for (name, mut run) in tasks {
-            group.bench_function(name, |bencher| bencher.iter(&mut run));
-        }
-        group.finish();
-    };
-    run("request", requests());
-    for signed in ALGORITHMS.map(Signed::new) {
-        run("token", tokens(&signed).into());
-    }
-    run("role", roles());
-}
-
-const TURNS: usize = 61;
-const TURN: Duration = Duration::from_millis(4);
-
-/// Measures tasks in turns, and prints how each compares with the first.
-fn against_the_first(mut tasks: Vec<Task<'_>>) {
-    let mut times = vec![1; tasks.len()];
-    let mut took = vec![Vec::with_capacity(TURNS); tasks.len()];
-    for turn in 0..=TURNS {
-        for (at, (_, run)) in tasks.iter_mut().enumerate() {
-            let start = Instant::now();
-            let mut done = 0_u32;
-            // The first turn finds out how often fits into one.
-            while done < times[at] || (turn == 0 && start.elapsed() < TURN) {
-                run();
-                done += 1;
-            }
-            if turn == 0 {
-                times[at] = done;
-            } else {
-                took[at].push(start.elapsed().as_nanos() as f64 / f64::from(done));
-            }
-        }
-    }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    for ((name, _), own) in tasks.iter().zip(&took) {
-        let pairs = || own.iter().zip(&took[0]);
-        let ratio = median(pairs().map(|(own, first)| own / first).collect());
-        let more = median(pairs().map(|(own, first)| own - first).collect());
-        let own = median(own.clone());
-        println!("| {name} | {own:.0} ns | {ratio:.2} | {more:+.0} ns |");
-    }
-}
-
 fn against_each_other() {
     println!("\n| | median | of the first | more than it |\n|---|---|---|---|");
     let mut plain = requests();
@@ -343,7 +289,12 @@ fn main() {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1))
             .sample_size(30);
-        by_themselves(&mut criterion.configure_from_args());
+        let mut criterion = criterion.configure_from_args();
+        by_themselves(&mut criterion, "request", requests());
+        for signed in ALGORITHMS.map(Signed::new) {
+            by_themselves(&mut criterion, "token", tokens(&signed).into());
+        }
+        by_themselves(&mut criterion, "role", roles());
     }
     if !chosen("--test") {
         against_each_other();
