@@ -296,7 +296,7 @@ fn main() {
         }
         by_themselves(&mut criterion, "role", roles());
     }
-    if !chosen("--test") {
+    if !chosen("--test") && !chosen("--profile-time") {
         against_each_other();
     }
 }
