@@ -45,8 +45,18 @@ struct Inner {
     prepared: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// Where in the text each claim's value stands.
-pub(super) type Index = Vec<(Box<str>, Range<usize>)>;
+/// Each claim's name, and where in the text its value stands.
+pub(super) type Index = Box<[(Name, Place)]>;
+
+/// A part of the text. Tokens are short.
+type Place = Range<u32>;
+
+pub(super) enum Name {
+    /// It stands in the text as it is.
+    InText(Place),
+    /// It was written with an escape.
+    Unescaped(Box<str>),
+}
 
 /// The claims that RFC 7519 gives a meaning to, as far as they are well-formed.
 #[derive(Default)]
@@ -110,11 +120,14 @@ impl Claims {
             registered,
             prepared: _,
         } = &*self.0;
-        let names: usize = index.iter().map(|(name, _)| name.len() + ALLOCATION).sum();
+        let names = index.iter().map(|(name, _)| match name {
+            Name::InText(_) => 0,
+            Name::Unescaped(name) => name.len() + ALLOCATION,
+        });
         size_of::<Inner>()
             + json.capacity()
-            + index.capacity() * size_of::<(Box<str>, Range<usize>)>()
-            + names
+            + size_of_val(&**index)
+            + names.sum::<usize>()
             + registered.bytes()
             + 4 * ALLOCATION
             + Self::PREPARED
@@ -165,10 +178,17 @@ impl Claims {
     /// Returns each claim's name and JSON text.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         let Inner { json, index, .. } = &*self.0;
-        let value = |range: &Range<usize>| json.get(range.clone()).unwrap_or_default();
-        index
-            .iter()
-            .map(move |(name, range)| (&**name, value(range)))
+        let text = |place: &Place| {
+            let place = place.start as usize..place.end as usize;
+            json.get(place).unwrap_or_default()
+        };
+        index.iter().map(move |(name, value)| {
+            let name = match name {
+                Name::InText(place) => text(place),
+                Name::Unescaped(name) => name,
+            };
+            (name, text(value))
+        })
     }
 
     /// Returns `iss`, or `None` where it is missing or not a string.
@@ -218,11 +238,18 @@ impl fmt::Debug for Claims {
 
 /// Finds the values of `json`'s members in it.
 pub(super) fn index(json: &str, members: Vec<Member<'_>>) -> Index {
+    let place = |part: &str| {
+        let start = (part.as_ptr().addr() - json.as_ptr().addr()) as u32;
+        start..start + part.len() as u32
+    };
     members
         .into_iter()
         .map(|Member { name, value }| {
-            let start = value.as_ptr().addr() - json.as_ptr().addr();
-            (name.into(), start..start + value.len())
+            let name = match name {
+                Cow::Borrowed(name) => Name::InText(place(name)),
+                Cow::Owned(name) => Name::Unescaped(name.into()),
+            };
+            (name, place(value))
         })
         .collect()
 }
