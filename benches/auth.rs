@@ -61,6 +61,11 @@ struct Signed {
 
 impl Signed {
     fn new(algorithm: Algorithm) -> Self {
+        Self::with_groups(algorithm, 0)
+    }
+
+    /// Tokens with a list of so many groups among their claims.
+    fn with_groups(algorithm: Algorithm, groups: usize) -> Self {
         let secret = SECRET.as_bytes();
         let (encoding, decoding, key) = match algorithm {
             Algorithm::HS256 => (None, None, Key::hs256(secret)),
@@ -93,10 +98,14 @@ impl Signed {
         validation.set_audience(&["todos"]);
         let encoding = encoding.expect("a key");
         let token = |number: u32| {
-            let claims = json!({
+            let mut claims = json!({
                 "iss": "https://login.example.org/", "aud": "todos", "exp": 4_102_444_800_u64, "iat": 1_700_000_000,
                 "sub": format!("f2c1b6b0-8f0e-4c61-b4e9-{number:012}"), "role": "web_user", "email": "ann@example.org",
             });
+            if groups > 0 {
+                let groups = (0..groups).map(|number| format!("group-{number:07}"));
+                claims["groups"] = groups.collect();
+            }
             jsonwebtoken::encode(&Header::new(algorithm), &claims, &encoding).expect("it signs")
         };
         Self {
@@ -273,6 +282,11 @@ fn against_each_other() {
     against_the_first(plain);
     against_the_first(with_extensions);
     for signed in ALGORITHMS.map(Signed::new) {
+        against_the_first(tokens(&signed).into());
+    }
+    for groups in [0, 50, 500] {
+        let signed = Signed::with_groups(Algorithm::HS256, groups);
+        println!("| *{groups} groups: {} bytes* | | | |", signed.token.len());
         against_the_first(tokens(&signed).into());
     }
     against_the_first(roles());

@@ -222,6 +222,10 @@ impl<State> JwtVerifierBuilder<State> {
     /// checked each time, and what is refused is never kept. Only a text that is the same in every byte is found, and clones
     /// of a verifier share what they keep; two verifiers never do.
     ///
+    /// All that the cache allocates is counted: tokens, claims, what is prepared of them, and its own table. A mebibyte holds
+    /// 850 tokens of 130 bytes, 580 of 380, 360 of 900, or 120 of 3.7 kB. A token that is too large for it is verified each
+    /// time. No lock is held while a token is verified.
+    ///
     /// Defaults to 16 MiB; 0 turns it off. [`cache_status`](JwtVerifier::cache_status) tells how it does.
     pub fn token_cache(mut self, bytes: usize) -> Self {
         self.token_cache = bytes;

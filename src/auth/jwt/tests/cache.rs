@@ -196,9 +196,11 @@ fn what_does_not_fit_is_accepted_and_not_kept() {
         assert_eq!(kept.entries > 0, bytes >= 10_000, "{bytes}");
         assert!(kept.bytes <= bytes, "{kept:?}");
     }
-    let verifier = cached(TOKEN_CACHE);
-    assert_eq!(verify(&verifier, &large), Ok(()));
-    assert_eq!(verifier.cache_status().entries, 1);
+    for bytes in [TOKEN_CACHE, usize::MAX] {
+        let verifier = cached(bytes);
+        assert_eq!(verify(&verifier, &large), Ok(()));
+        assert_eq!(verifier.cache_status().entries, 1);
+    }
 }
 
 #[test]
