@@ -197,7 +197,12 @@ where
 
 fn mark_sensitive(headers: &mut HeaderMap, names: &[HeaderName]) {
     for name in names {
-        if let header::Entry::Occupied(mut entry) = headers.entry(name) {
+        // An entry makes room for one more header, which is not always free.
+        if headers.get_all(name).iter().nth(1).is_none() {
+            if let Some(value) = headers.get_mut(name) {
+                value.set_sensitive(true);
+            }
+        } else if let header::Entry::Occupied(mut entry) = headers.entry(name) {
             entry.iter_mut().for_each(|value| value.set_sensitive(true));
         }
     }

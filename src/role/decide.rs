@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::name::{RoleName, RoleNameError};
+use super::named::{NoName, named};
 use super::path::{RoleClaimError, RolePath, RolePathError};
 use super::scope::RoleScope;
 use crate::auth::Access;
@@ -208,22 +209,25 @@ impl RolePolicy {
         }
     }
 
-    fn named(&self, claims: &Claims) -> Result<Option<String>, BoxError> {
+    fn named(&self, claims: &Claims) -> Result<Option<RoleName>, BoxError> {
         match &self.claim {
-            Claim::Path(path) => Ok(path.select(claims.as_json())?),
-            Claim::Fn(role) => role(claims),
+            Claim::Path(path) => named(path, claims).map_err(not_a_role),
+            Claim::Fn(role) => {
+                let name = role(claims)?.map(|name| RoleName::parse(&name));
+                Ok(name.transpose().map_err(Refusal::NotAName)?)
+            }
         }
     }
 
     /// The decision about a token, given what it names.
     fn role(
         &self,
-        named: Result<Option<String>, BoxError>,
+        named: Result<Option<RoleName>, BoxError>,
         anonymous: Option<&RoleName>,
         login: Option<&str>,
     ) -> Result<RoleName, Error> {
         let role = match (named.map_err(role_refused)?, &self.missing) {
-            (Some(name), _) => self.accepted(&name).map_err(role_refused)?,
+            (Some(role), _) => self.accepted(role).map_err(role_refused)?,
             (None, Missing::Role(role)) => role.clone(),
             (None, Missing::Anonymous) => {
                 anonymous.ok_or_else(|| no_role(NoRole::InToken))?.clone()
@@ -233,12 +237,18 @@ impl RolePolicy {
         not_login(role, login)
     }
 
-    fn accepted(&self, name: &str) -> Result<RoleName, Refusal> {
-        let role = RoleName::parse(name).map_err(Refusal::NotAName)?;
+    fn accepted(&self, role: RoleName) -> Result<RoleName, Refusal> {
         match &self.allowed {
             Some(allowed) if !allowed.contains(&role) => Err(Refusal::NotAllowed(role)),
             _ => Ok(role),
         }
+    }
+}
+
+fn not_a_role(reason: NoName) -> BoxError {
+    match reason {
+        NoName::Claim(reason) => reason.into(),
+        NoName::Name(reason) => Refusal::NotAName(reason).into(),
     }
 }
 
@@ -382,6 +392,7 @@ impl StdError for NoRole {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::named::find;
     use super::*;
     use crate::error::chain;
 
@@ -401,7 +412,7 @@ mod tests {
         };
         let anonymous = anonymous.map(name);
         policy.role(
-            path.select(json).map_err(Into::into),
+            find(path, json).map_err(not_a_role),
             anonymous.as_ref(),
             login,
         )

@@ -49,6 +49,7 @@
 
 pub(crate) mod decide;
 mod name;
+mod named;
 mod path;
 mod scope;
 

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::TokenCache;
 use super::clock::{Clock, SystemClock};
 use super::keys::{Key, KeyError, KeyErrorKind};
 use super::rules::Rules;
@@ -13,6 +14,8 @@ use super::verifier::JwtVerifier;
 
 /// The longest leeway: RFC 7519 speaks of "no more than a few minutes", and more would undo the checks.
 const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
+/// The default capacity of the token cache.
+pub(super) const TOKEN_CACHE: usize = 16 * 1024 * 1024;
 
 /// Says that a [`JwtVerifierBuilder`] has no key yet, and cannot be built: add one with `hs256`, `pem`, `jwk` or `jwks`.
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub struct HasKey;
 /// | `require_claim` | none | which claims must be there, besides `exp` |
 /// | `leeway` | 30 s, 10 min at most | how far clocks may be apart |
 /// | `clock` | [`SystemClock`] | what time it is |
+/// | `token_cache` | 16 MiB | how much memory verified tokens may take |
 /// | `dangerous().accept_missing_exp()` | no | whether tokens may be good for ever |
 /// | `dangerous().accept_short_secrets()` | no | whether an HMAC secret may be shorter than its hash |
 ///
@@ -55,6 +59,7 @@ pub struct JwtVerifierBuilder<State> {
     rules: Rules,
     clock: Arc<dyn Clock>,
     accept_short_secrets: bool,
+    token_cache: usize,
     state: PhantomData<State>,
 }
 
@@ -65,6 +70,7 @@ impl JwtVerifierBuilder<WantsKey> {
             rules: Rules::default(),
             clock: Arc::new(SystemClock),
             accept_short_secrets: false,
+            token_cache: TOKEN_CACHE,
             state: PhantomData,
         }
     }
@@ -158,6 +164,7 @@ impl<State> JwtVerifierBuilder<State> {
             rules: self.rules,
             clock: self.clock,
             accept_short_secrets: self.accept_short_secrets,
+            token_cache: self.token_cache,
             state: PhantomData,
         }
     }
@@ -209,6 +216,22 @@ impl<State> JwtVerifierBuilder<State> {
         self
     }
 
+    /// Sets how many bytes of memory verified tokens may take, so that a token that comes again is not verified again.
+    ///
+    /// What the verifier answers does not depend on it. A token is kept as long as there is room, `exp`, `nbf` and `iat` are
+    /// checked each time, and what is refused is never kept. Only a text that is the same in every byte is found, and clones
+    /// of a verifier share what they keep; two verifiers never do.
+    ///
+    /// All that the cache allocates is counted: tokens, claims, what is prepared of them, and its own table. A mebibyte holds
+    /// 850 tokens of 130 bytes, 580 of 380, 360 of 900, or 120 of 3.7 kB. A token that is too large for it is verified each
+    /// time. No lock is held while a token is verified.
+    ///
+    /// Defaults to 16 MiB; 0 turns it off. [`cache_status`](JwtVerifier::cache_status) tells how it does.
+    pub fn token_cache(mut self, bytes: usize) -> Self {
+        self.token_cache = bytes;
+        self
+    }
+
     /// Leads to what makes a verifier less safe. Each use is to be found by this word.
     pub fn dangerous(self) -> Dangerous<State> {
         Dangerous(self)
@@ -242,7 +265,10 @@ impl JwtVerifierBuilder<HasKey> {
         if rules.leeway > MAX_LEEWAY {
             return Err(BuildError::LongLeeway);
         }
-        Ok(JwtVerifier::new(self.keys, rules, self.clock, backend))
+        let cache = (self.token_cache > 0).then(|| TokenCache::new(self.token_cache));
+        Ok(JwtVerifier::new(
+            self.keys, rules, self.clock, backend, cache,
+        ))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The verified claims of a token.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -40,10 +41,22 @@ struct Inner {
     json: String,
     index: Index,
     registered: Registered,
+    /// What a later slice has worked out of all this.
+    prepared: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// Where in the text each claim's value stands.
-pub(super) type Index = Vec<(Box<str>, Range<usize>)>;
+/// Each claim's name, and where in the text its value stands.
+pub(super) type Index = Box<[(Name, Place)]>;
+
+/// A part of the text. Tokens are short.
+type Place = Range<u32>;
+
+pub(super) enum Name {
+    /// It stands in the text as it is.
+    InText(Place),
+    /// It was written with an escape.
+    Unescaped(Box<str>),
+}
 
 /// The claims that RFC 7519 gives a meaning to, as far as they are well-formed.
 #[derive(Default)]
@@ -57,6 +70,22 @@ pub(super) struct Registered {
     pub(super) jwt_id: Option<Box<str>>,
 }
 
+/// What an allocator adds to each allocation, and an `Arc` to its content.
+const ALLOCATION: usize = 16;
+
+impl Registered {
+    fn bytes(&self) -> usize {
+        let texts = [&self.issuer, &self.subject, &self.jwt_id];
+        let texts = texts.into_iter().flatten();
+        let audience = self.audience.as_deref().unwrap_or_default();
+        let place = size_of::<Box<str>>() + ALLOCATION;
+        texts
+            .chain(audience)
+            .map(|text| text.len() + place)
+            .sum::<usize>()
+    }
+}
+
 impl Claims {
     /// Only [`JwtVerifier`](super::JwtVerifier) calls this, with a payload whose signature and claims it has checked.
     pub(super) fn verified(json: String, index: Index, registered: Registered) -> Self {
@@ -64,7 +93,44 @@ impl Claims {
             json,
             index,
             registered,
+            prepared: OnceLock::new(),
         }))
+    }
+
+    /// The most bytes that what is [`prepared`](Self::prepared) takes.
+    pub(crate) const PREPARED: usize = 256;
+
+    /// Returns what was made of these claims before, or makes it now and keeps it as long as they live.
+    ///
+    /// There is place for one thing: `None` where there is something else already.
+    pub(crate) fn prepared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        let prepared = self.0.prepared.get_or_init(|| Box::new(make()));
+        (**prepared).downcast_ref()
+    }
+
+    pub(super) fn registered(&self) -> &Registered {
+        &self.0.registered
+    }
+
+    /// Returns how many bytes of memory it takes, and may take later.
+    pub(super) fn bytes(&self) -> usize {
+        let Inner {
+            json,
+            index,
+            registered,
+            prepared: _,
+        } = &*self.0;
+        let names = index.iter().map(|(name, _)| match name {
+            Name::InText(_) => 0,
+            Name::Unescaped(name) => name.len() + ALLOCATION,
+        });
+        size_of::<Inner>()
+            + json.capacity()
+            + size_of_val(&**index)
+            + names.sum::<usize>()
+            + registered.bytes()
+            + 4 * ALLOCATION
+            + Self::PREPARED
     }
 
     /// Returns all claims as JSON text, exactly as they were signed.
@@ -74,8 +140,8 @@ impl Claims {
 
     /// Returns the JSON text of one claim, exactly as it was signed.
     pub fn raw(&self, name: &str) -> Option<&str> {
-        let (_, range) = self.0.index.iter().find(|(known, _)| &**known == name)?;
-        self.0.json.get(range.clone())
+        let (_, value) = self.members().find(|(known, _)| *known == name)?;
+        Some(value)
     }
 
     /// Returns one claim as a `T`, or `None` where the token does not have it.
@@ -106,7 +172,23 @@ impl Claims {
 
     /// Returns the names of all claims, in the token's order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.index.iter().map(|(name, _)| &**name)
+        self.members().map(|(name, _)| name)
+    }
+
+    /// Returns each claim's name and JSON text.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let Inner { json, index, .. } = &*self.0;
+        let text = |place: &Place| {
+            let place = place.start as usize..place.end as usize;
+            json.get(place).unwrap_or_default()
+        };
+        index.iter().map(move |(name, value)| {
+            let name = match name {
+                Name::InText(place) => text(place),
+                Name::Unescaped(name) => name,
+            };
+            (name, text(value))
+        })
     }
 
     /// Returns `iss`, or `None` where it is missing or not a string.
@@ -156,11 +238,18 @@ impl fmt::Debug for Claims {
 
 /// Finds the values of `json`'s members in it.
 pub(super) fn index(json: &str, members: Vec<Member<'_>>) -> Index {
+    let place = |part: &str| {
+        let start = (part.as_ptr().addr() - json.as_ptr().addr()) as u32;
+        start..start + part.len() as u32
+    };
     members
         .into_iter()
         .map(|Member { name, value }| {
-            let start = value.as_ptr().addr() - json.as_ptr().addr();
-            (name.into(), start..start + value.len())
+            let name = match name {
+                Cow::Borrowed(name) => Name::InText(place(name)),
+                Cow::Owned(name) => Name::Unescaped(name.into()),
+            };
+            (name, place(value))
         })
         .collect()
 }

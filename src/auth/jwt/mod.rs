@@ -12,6 +12,9 @@
 //! 7. `aud` names the configured audience. Where none is configured there is no `aud`.
 //! 8. `iss` is the configured issuer, where one is configured.
 //!
+//! What was accepted is kept for a while, in a cache of the verifier's own: the same token is then known by its text, and
+//! only its times are checked again. See [`token_cache`](JwtVerifierBuilder::token_cache).
+//!
 //! # Examples
 //!
 //! ```
@@ -34,6 +37,7 @@
 //! ```
 
 mod builder;
+mod cache;
 mod claims;
 mod clock;
 mod error;
@@ -50,6 +54,7 @@ mod tests;
 mod verifier;
 
 pub use builder::{BuildError, Dangerous, HasKey, JwtVerifierBuilder, WantsKey};
+pub use cache::TokenCacheStatus;
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;

@@ -56,7 +56,13 @@ impl Rules {
         Ok(registered)
     }
 
-    fn check_time(&self, claims: &Registered, now: SystemTime) -> Result<(), TokenError> {
+    /// Checks what time alone changes. It is the first thing that is checked of claims that are well-formed, so that a
+    /// token from the cache is refused for the same reason.
+    pub(super) fn check_time(
+        &self,
+        claims: &Registered,
+        now: SystemTime,
+    ) -> Result<(), TokenError> {
         // A sum that overflows is later than any clock shows.
         let passed = |time: SystemTime| time.checked_add(self.leeway).is_some_and(|end| end <= now);
         let future = |time: SystemTime| now.checked_add(self.leeway).is_some_and(|end| time > end);

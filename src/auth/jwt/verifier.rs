@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::CryptoProvider;
 
 use super::builder::{JwtVerifierBuilder, WantsKey};
+use super::cache::{TokenCache, TokenCacheStatus};
 use super::claims::{self, Claims};
 use super::clock::Clock;
 use super::error::TokenError;
@@ -25,8 +26,8 @@ pub(super) const MAX_TRIED: usize = 16;
 
 /// Verifies tokens: JSON Web Tokens in their signed, compact form (RFC 7519, RFC 7515).
 ///
-/// It is made by [`builder`](Self::builder), holds keys and rules, and never changes. Cloning is cheap. See the
-/// [module](super) for what it checks.
+/// It is made by [`builder`](Self::builder), holds keys and rules, and never changes. Clones are cheap, and share its cache
+/// of verified tokens; no two verifiers share one. See the [module](super) for what it checks.
 #[derive(Clone)]
 pub struct JwtVerifier(Arc<Inner>);
 
@@ -35,6 +36,8 @@ struct Inner {
     rules: Rules,
     clock: Arc<dyn Clock>,
     backend: &'static CryptoProvider,
+    /// What these keys and rules have accepted.
+    cache: Option<TokenCache>,
 }
 
 impl JwtVerifier {
@@ -48,12 +51,14 @@ impl JwtVerifier {
         rules: Rules,
         clock: Arc<dyn Clock>,
         backend: &'static CryptoProvider,
+        cache: Option<TokenCache>,
     ) -> Self {
         Self(Arc::new(Inner {
             keys,
             rules,
             clock,
             backend,
+            cache,
         }))
     }
 
@@ -94,6 +99,45 @@ impl JwtVerifier {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn verify_at(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
+        let Some(cache) = &self.0.cache else {
+            return self.verify_anew(token, now);
+        };
+        let Some(claims) = cache.get(token) else {
+            let claims = self.verify_anew(token, now)?;
+            cache.insert(token, &claims);
+            return Ok(claims);
+        };
+        match self.0.rules.check_time(claims.registered(), now) {
+            Ok(()) => Ok(claims),
+            Err(error) => {
+                if error == TokenError::Expired {
+                    cache.remove(token);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the state of the token cache.
+    pub fn cache_status(&self) -> TokenCacheStatus {
+        let cache = self.0.cache.as_ref();
+        cache.map(TokenCache::status).unwrap_or_default()
+    }
+
+    /// The same keys and rules.
+    #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+    pub(super) fn without_cache(&self) -> Self {
+        let Inner {
+            keys,
+            rules,
+            clock,
+            backend,
+            ..
+        } = &*self.0;
+        Self::new(keys.clone(), rules.clone(), clock.clone(), backend, None)
+    }
+
+    fn verify_anew(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
         let Inner {
             keys,
             rules,

@@ -161,6 +161,13 @@ impl RolePath {
     }
 }
 
+impl RolePath {
+    /// Whether another path leads to the same place because it is written the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 fn tree(claims: &str) -> Result<Value, RoleClaimError> {
     match serde_json::from_str(claims) {
         Ok(tree @ Value::Object(_)) => Ok(tree),

@@ -1,5 +1,6 @@
 //! What the switch sets: role, claims, and what a pool or a layer adds by choice.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ pub(crate) fn settings(
         settings.push(name, value);
     }
     if options.claim_settings {
-        push_claims(&mut settings, scope.claims_json());
+        push_claims(&mut settings, scope);
     }
     if let Some(headers) = &request.headers {
         settings.push("request.headers", headers);
@@ -94,18 +95,30 @@ pub(crate) fn settings(
     settings
 }
 
-fn push_claims(settings: &mut Settings, claims: &str) {
-    // The verifier has seen that this is an object without duplicate members.
-    let Ok(claims) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(claims)
-    else {
-        return;
-    };
-    let mut lower: Vec<String> = claims
-        .keys()
-        .map(|name| name.to_ascii_lowercase())
+fn push_claims(settings: &mut Settings, scope: &RoleScope) {
+    if let Some(claims) = scope.claims() {
+        // The verifier has found them already, and no two of one name.
+        push_members(settings, claims.members());
+    } else if let Ok(claims) =
+        serde_json::from_str::<BTreeMap<String, &RawValue>>(scope.claims_json())
+    {
+        push_members(
+            settings,
+            claims.iter().map(|(name, value)| (&**name, value.get())),
+        );
+    }
+}
+
+fn push_members<'a>(
+    settings: &mut Settings,
+    members: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) {
+    let mut lower: Vec<String> = members
+        .clone()
+        .map(|(name, _)| name.to_ascii_lowercase())
         .collect();
     lower.sort_unstable();
-    for (name, value) in &claims {
+    for (name, value) in members {
         // Setting names are the same in any case: of two claims that differ in it neither can be told.
         let folded = name.to_ascii_lowercase();
         let first = lower.partition_point(|other| *other < folded);
@@ -113,8 +126,7 @@ fn push_claims(settings: &mut Settings, claims: &str) {
         if ambiguous || !is_identifier(name) {
             continue;
         }
-        let text =
-            serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned());
+        let text = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned());
         settings.push(["request.jwt.claim.", name].concat(), text);
     }
 }
@@ -226,26 +238,38 @@ mod tests {
 
     #[test]
     fn claims_become_settings_where_their_names_can() {
-        let mut settings = Settings::default();
-        push_claims(
-            &mut settings,
-            r#"{"sub":"a\"b","n":12345678901234567890123,"https://x/y":1,"Tid":1,"tid":2,"o":{"a":1},"_ok$1":null}"#,
-        );
-        let mut pairs: Vec<_> = settings.names.iter().zip(&settings.values).collect();
-        pairs.sort();
+        let json = r#"{"sub":"a\"b","n":12345678901234567890123,"https://x/y":1,"Tid":1,"tid":2,"o":{"a":1},"_ok$1":null}"#;
+        let role = RoleName::parse("web_user").expect("a good name");
+        let of_program = RoleScope::for_role(role).with_claims(json);
+        let scopes = [
+            of_program.expect("claims"),
+            #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+            {
+                let claims = crate::auth::jwt::testing::claims(json);
+                let policy = crate::role::RolePolicy::new().claim("sub").expect("a path");
+                let access = crate::auth::Access::verified(claims);
+                policy.decide(&access, None, None).expect("a role")
+            },
+        ];
         let expected = [
             ("request.jwt.claim._ok$1", "null"),
             ("request.jwt.claim.n", "12345678901234567890123"),
             ("request.jwt.claim.o", r#"{"a":1}"#),
             ("request.jwt.claim.sub", r#"a"b"#),
         ];
-        assert!(
-            pairs
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .eq(expected),
-            "{pairs:?}"
-        );
+        for scope in scopes {
+            let mut settings = Settings::default();
+            push_claims(&mut settings, &scope);
+            let mut pairs: Vec<_> = settings.names.iter().zip(&settings.values).collect();
+            pairs.sort();
+            assert!(
+                pairs
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str()))
+                    .eq(expected),
+                "{pairs:?}"
+            );
+        }
     }
 
     #[test]

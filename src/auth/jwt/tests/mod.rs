@@ -1,5 +1,6 @@
 //! What a verifier accepts and refuses, token by token.
 
+mod cache;
 mod claims;
 mod forgeries;
 mod postgrest;
@@ -7,6 +8,7 @@ mod vectors;
 
 use std::time::{Duration, SystemTime};
 
+use super::builder::TOKEN_CACHE;
 use super::testing::{NOW, SECRET, base64, hs256, key_pair, now, sign, sign_text, with_header};
 use super::verifier::MAX_TRIED;
 use super::*;
@@ -42,9 +44,40 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
+/// Verifies a token, and sees to it that no cache changes the answer: at several times, first one after the other and then
+/// back, a verifier without cache says the same.
 #[track_caller]
 fn verify(verifier: &JwtVerifier, token: &str) -> Result<(), TokenError> {
+    let plain = verifier.without_cache();
+    for offset in [0, 0, 29, 30, 31, 3600, 31, 30, 29, 0, -30, -31, -3600, 0, 0] {
+        let time = at(NOW.saturating_add_signed(offset));
+        let expected = outcome(&plain, token, time);
+        assert_eq!(outcome(verifier, token, time), expected, "{offset} {token}");
+    }
     verifier.verify_at(token, now()).map(drop)
+}
+
+/// All that can be read of a token's claims.
+#[derive(Debug, PartialEq)]
+struct Read {
+    json: String,
+    claims: Vec<(String, String)>,
+    texts: [Option<String>; 3],
+    audience: Vec<String>,
+    times: [Option<SystemTime>; 3],
+}
+
+fn outcome(verifier: &JwtVerifier, token: &str, time: SystemTime) -> Result<Read, TokenError> {
+    let claims = verifier.verify_at(token, time)?;
+    let raw = |name: &str| (name.to_owned(), claims.raw(name).unwrap().to_owned());
+    let texts = [claims.issuer(), claims.subject(), claims.jwt_id()];
+    Ok(Read {
+        json: claims.as_json().to_owned(),
+        claims: claims.names().map(raw).collect(),
+        texts: texts.map(|text| text.map(str::to_owned)),
+        audience: claims.audience().map(str::to_owned).collect(),
+        times: [claims.expires_at(), claims.not_before(), claims.issued_at()],
+    })
 }
 
 fn public_key(algorithm: Algorithm) -> Key {

@@ -1,0 +1,1 @@
+//! What other crates that verify tokens cost a request, beside rolescope: see `benches/peers.rs`.
