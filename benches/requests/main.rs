@@ -1,0 +1,158 @@
+//! What a request costs through this crate, against code that people write by hand, on a real PostgreSQL and over real
+//! HTTP: `cargo bench --bench requests`. See the README of this folder's parent.
+
+mod check;
+mod database;
+mod load;
+#[path = "../../examples/support/local_postgres/mod.rs"]
+mod local_postgres;
+mod proxy;
+mod report;
+mod rounds;
+mod variants;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::runtime::Runtime;
+
+use database::{Database, round_trip};
+use proxy::Proxy;
+use rounds::{Cell, Plan};
+use variants::{Series, Servers};
+
+/// Compares the variants through HTTP on a PostgreSQL of its own.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How many connections send requests.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256])]
+    connections: Vec<usize>,
+    /// How many milliseconds are added to a round trip to the database, both directions together.
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 1.0, 5.0])]
+    latency: Vec<f64>,
+    /// How many turns each variant has.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long a turn is.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Which variants, by their letters; all by default.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// 16 connections, 0 ms, 3 short turns.
+    #[arg(long)]
+    quick: bool,
+    /// Said by `cargo bench`. Without it nothing is measured, only checked: so does `cargo test --benches`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Args {
+    fn read() -> Self {
+        let mut this = Self::parse();
+        if this.quick || !this.bench {
+            (this.connections, this.latency) = (vec![16], vec![0.0]);
+            (this.rounds, this.seconds) = (3, 0.3);
+        }
+        if !this.bench {
+            (this.rounds, this.seconds) = (1, 0.05);
+        }
+        this
+    }
+
+    fn series(&self) -> Result<Vec<Series>, String> {
+        let available: Vec<Series> = Series::available().collect();
+        let Some(unknown) = self.only.iter().find(|letter| {
+            !available
+                .iter()
+                .any(|series| series.letter() == letter.as_str())
+        }) else {
+            let all = available.into_iter();
+            let named = |series: &Series| self.only.iter().any(|only| only == series.letter());
+            return Ok(all
+                .filter(|series| self.only.is_empty() || named(series))
+                .collect());
+        };
+        let letters: Vec<&str> = available.iter().map(|series| series.letter()).collect();
+        Err(format!(
+            "no variant `{unknown}`, but {}",
+            letters.join(", ")
+        ))
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Args::read()) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(errors) => {
+            eprintln!("{errors} requests were not answered as they should");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the number of errors.
+fn run(args: &Args) -> Result<u64, String> {
+    // With both signature backends on it cannot choose.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let all = args.series()?;
+    // The services have a runtime of their own. The load generator is this thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let database = runtime.block_on(Database::start())?;
+    println!("{}", runtime.block_on(database.describe())?);
+    println!(
+        "{} rounds of {} s for each variant, in turns; ratios are medians of the rounds' ratios, reads to reads and writes to writes",
+        args.rounds, args.seconds
+    );
+    let cells = measure(args, &runtime, &database, &all)?;
+    report::print_targets(&cells);
+    let lines = cells.iter().flat_map(|cell| &cell.lines);
+    Ok(lines.map(|line| line.errors()).sum())
+}
+
+fn measure(
+    args: &Args,
+    runtime: &Runtime,
+    database: &Database,
+    all: &[Series],
+) -> Result<Vec<Cell>, String> {
+    let plan = Plan {
+        rounds: args.rounds,
+        slice: Duration::from_secs_f64(args.seconds),
+    };
+    let mut cells = Vec::new();
+    for &latency in &args.latency {
+        let proxy = match latency {
+            0.0 => None,
+            _ => Some(Proxy::start(
+                database.port(),
+                Duration::from_secs_f64(latency / 1e3),
+            )?),
+        };
+        let port = proxy.as_ref().map_or(database.port(), Proxy::port);
+        if proxy.is_some() {
+            let direct = runtime.block_on(round_trip(database.port()))?;
+            let through = runtime.block_on(round_trip(port))?;
+            println!(
+                "\nA prepared SELECT 1 takes {direct:.0?}, and {through:.0?} through the proxy for {latency} ms"
+            );
+        }
+        let servers = runtime.block_on(Servers::start(port))?;
+        runtime.block_on(check::check(database, &servers, all))?;
+        for &connections in &args.connections {
+            let cell = rounds::cell(plan, &servers, all, connections, latency)?;
+            report::print(&cell);
+            cells.push(cell);
+        }
+    }
+    Ok(cells)
+}
