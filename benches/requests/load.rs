@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
+use crate::cpu::Cpu;
+
 /// How long an answer may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,6 +28,8 @@ pub(crate) struct Slice {
     pub(crate) seconds: f64,
     /// Nanoseconds from the first byte sent to the last one received, of the requests that were answered with 2xx.
     pub(crate) latencies: Histogram<u64>,
+    /// What it took of the processors, where that can be known.
+    pub(crate) cpu: Option<Cpu>,
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
 }
@@ -36,6 +40,7 @@ impl Slice {
             seconds,
             latencies: Histogram::new_with_bounds(1_000, LONGEST.as_nanos() as u64, 3)
                 .expect("the bounds are in order"),
+            cpu: None,
             errors: 0,
             first_error: None,
         }
@@ -48,6 +53,13 @@ impl Slice {
     /// Milliseconds.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         self.latencies.value_at_quantile(quantile) as f64 / 1e6
+    }
+
+    /// Microseconds of processor time for each request: the service's, and PostgreSQL's.
+    pub(crate) fn cpu(&self) -> Option<(f64, f64)> {
+        let micros = |nanos: u64| nanos as f64 / 1e3 / self.latencies.len() as f64;
+        self.cpu
+            .map(|cpu| (micros(cpu.service), micros(cpu.database)))
     }
 
     fn failed(&mut self, error: String) {
@@ -69,6 +81,14 @@ pub(crate) fn run(port: u16, scripts: &[Script], warm_up: Duration, time: Durati
         let (script, slice) = (script.clone(), Rc::clone(&slice));
         tasks.spawn_local(connection(port, script, from, from + time, slice));
     }
+    let measured = Rc::clone(&slice);
+    tasks.spawn_local(async move {
+        tokio::time::sleep_until(from.into()).await;
+        let begun = Cpu::now();
+        tokio::time::sleep_until((from + time).into()).await;
+        let ended = Cpu::now();
+        measured.borrow_mut().cpu = ended.zip(begun).map(|(ended, begun)| ended.since(begun));
+    });
     runtime.block_on(async {
         if tokio::time::timeout(warm_up + time + PATIENCE, tasks)
             .await

@@ -2,6 +2,7 @@
 //! HTTP: `cargo bench --bench requests`. See the README of this folder's parent.
 
 mod check;
+mod cpu;
 mod database;
 mod load;
 #[path = "../../examples/support/local_postgres/mod.rs"]

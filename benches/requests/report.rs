@@ -12,9 +12,9 @@ pub(crate) fn print(cell: &Cell) {
     let s = if connections == 1 { "" } else { "s" };
     println!("\n### {connections} connection{s}, {latency} ms added to the round trip\n");
     println!(
-        "| | variant | requests/s | × floor | × usual | × careful | p50 ms | p99 ms | errors |"
+        "| | variant | requests/s | × floor | × usual | × careful | p50 ms | p99 ms | CPU µs: service | PostgreSQL | errors |"
     );
-    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for line in &cell.lines {
         let (form, to) = match line.series.form() {
             Form::Read => ("read", READS),
@@ -24,13 +24,21 @@ pub(crate) fn print(cell: &Cell) {
             Some(other) => format!("{:.2}", line.ratio(other, Slice::per_second)),
             None => String::new(),
         });
+        let cpu = |of: fn((f64, f64)) -> f64| match line
+            .median(|slice| slice.cpu().map_or(f64::NAN, of))
+        {
+            micros if micros.is_nan() => String::new(),
+            micros => format!("{micros:.0}"),
+        };
         println!(
-            "| {} | {}, {form} | {:.0} | {a} | {e} | {f} | {:.3} | {:.3} | {} |",
+            "| {} | {}, {form} | {:.0} | {a} | {e} | {f} | {:.3} | {:.3} | {} | {} | {} |",
             line.series.letter(),
             line.series.name(),
             line.median(Slice::per_second),
             line.median(|slice| slice.quantile(0.5)),
             line.median(|slice| slice.quantile(0.99)),
+            cpu(|(service, _)| service),
+            cpu(|(_, database)| database),
             line.errors(),
         );
     }
