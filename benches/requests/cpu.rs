@@ -5,10 +5,13 @@
 
 use std::fs;
 
+use crate::proxy;
+
 /// Nanoseconds of processor time since each process began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
-    /// This process without the thread that asks, which is the load generator's, and those that it started.
+    /// This process and those that it started, without the thread that asks, which is the load generator's, and without
+    /// the proxy.
     pub(crate) service: u64,
     /// PostgreSQL with all its sessions.
     pub(crate) database: u64,
@@ -30,8 +33,10 @@ impl Cpu {
             {
                 let task = task.path();
                 let nanos = spent(&task.to_string_lossy()).unwrap_or(0);
+                let thread = fs::read_to_string(task.join("comm")).unwrap_or_default();
                 match name.trim_end() {
                     "postgres" => this.database += nanos,
+                    _ if thread.trim_end() == proxy::THREAD => {}
                     _ => this.service += nanos,
                 }
                 let children = fs::read_to_string(task.join("children")).unwrap_or_default();

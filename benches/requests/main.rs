@@ -10,22 +10,30 @@ mod local_postgres;
 mod proxy;
 mod report;
 mod rounds;
+mod scale;
+// On when the verifier has a cache of tokens.
+#[cfg(any())]
+mod tokens;
 mod variants;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::runtime::Runtime;
 
 use database::{Database, round_trip};
 use proxy::Proxy;
 use rounds::{Cell, Plan};
+use scale::Extent;
 use variants::{Series, Servers};
 
 /// Compares the variants through HTTP on a PostgreSQL of its own.
 #[derive(Debug, Parser)]
 struct Args {
+    /// What to measure.
+    #[arg(value_enum, default_value_t = Mode::Requests)]
+    mode: Mode,
     /// How many connections send requests.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 256])]
     connections: Vec<usize>,
@@ -38,15 +46,29 @@ struct Args {
     /// How long a turn is.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Which variants, by their letters; all by default.
+    /// Which variants, by their letters, or which parts of `scale`: tokens, crowd, roles, claims; all by default.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// 16 connections, 0 ms, 3 short turns.
+    /// How long 256 connections share 10 in `scale`.
+    #[arg(long, default_value_t = 60.0)]
+    crowd_seconds: f64,
+    /// How many tokens there are in `scale`.
+    #[arg(long, default_value_t = 1_000_000)]
+    tokens: usize,
+    /// 16 connections, 0 ms, 3 short turns; a shorter `scale`.
     #[arg(long)]
     quick: bool,
     /// Said by `cargo bench`. Without it nothing is measured, only checked: so does `cargo test --benches`.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// The variants, side by side.
+    Requests,
+    /// This crate with more and more callers, tokens, roles and claims.
+    Scale,
 }
 
 impl Args {
@@ -55,31 +77,31 @@ impl Args {
         if this.quick || !this.bench {
             (this.connections, this.latency) = (vec![16], vec![0.0]);
             (this.rounds, this.seconds) = (3, 0.3);
+            (this.crowd_seconds, this.tokens) = (3.0, 100_000);
         }
         if !this.bench {
             (this.rounds, this.seconds) = (1, 0.05);
+            (this.crowd_seconds, this.tokens) = (0.2, 1_000);
         }
         this
     }
 
-    fn series(&self) -> Result<Vec<Series>, String> {
-        let available: Vec<Series> = Series::available().collect();
-        let Some(unknown) = self.only.iter().find(|letter| {
-            !available
-                .iter()
-                .any(|series| series.letter() == letter.as_str())
-        }) else {
-            let all = available.into_iter();
-            let named = |series: &Series| self.only.iter().any(|only| only == series.letter());
-            return Ok(all
-                .filter(|series| self.only.is_empty() || named(series))
-                .collect());
-        };
-        let letters: Vec<&str> = available.iter().map(|series| series.letter()).collect();
-        Err(format!(
-            "no variant `{unknown}`, but {}",
-            letters.join(", ")
-        ))
+    fn plan(&self) -> Plan {
+        Plan {
+            rounds: self.rounds,
+            slice: Duration::from_secs_f64(self.seconds),
+        }
+    }
+
+    /// Those of `all` that are wanted.
+    fn only<T>(&self, mut all: Vec<T>, name: fn(&T) -> &str) -> Result<Vec<T>, String> {
+        let known = |only: &&String| all.iter().any(|one| name(one) == only.as_str());
+        if let Some(unknown) = self.only.iter().find(|only| !known(only)) {
+            let names: Vec<&str> = all.iter().map(name).collect();
+            return Err(format!("no `{unknown}` here, but {}", names.join(", ")));
+        }
+        all.retain(|one| self.only.is_empty() || self.only.iter().any(|only| only == name(one)));
+        Ok(all)
     }
 }
 
@@ -101,7 +123,6 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<u64, String> {
     // With both signature backends on it cannot choose.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    let all = args.series()?;
     // The services have a runtime of their own. The load generator is this thread.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -111,13 +132,27 @@ fn run(args: &Args) -> Result<u64, String> {
     let database = runtime.block_on(Database::start())?;
     println!("{}", runtime.block_on(database.describe())?);
     println!(
-        "{} rounds of {} s for each variant, in turns; ratios are medians of the rounds' ratios, reads to reads and writes to writes",
+        "{} rounds of {} s, in turns; ratios are medians of the rounds' ratios",
         args.rounds, args.seconds
     );
-    let cells = measure(args, &runtime, &database, &all)?;
-    report::print_targets(&cells);
-    let lines = cells.iter().flat_map(|cell| &cell.lines);
-    Ok(lines.map(|line| line.errors()).sum())
+    match args.mode {
+        Mode::Requests => {
+            let all = args.only(Series::available().collect(), |series| series.letter())?;
+            let cells = measure(args, &runtime, &database, &all)?;
+            report::print_targets(&cells);
+            let lines = cells.iter().flat_map(|cell| &cell.lines);
+            Ok(lines.map(|line| line.errors()).sum())
+        }
+        Mode::Scale => {
+            let parts = args.only(scale::PARTS.to_vec(), |part| part)?;
+            let extent = Extent {
+                plan: args.plan(),
+                crowd: Duration::from_secs_f64(args.crowd_seconds),
+                tokens: args.tokens,
+            };
+            scale::run(extent, &runtime, &database, &parts)
+        }
+    }
 }
 
 fn measure(
@@ -126,10 +161,7 @@ fn measure(
     database: &Database,
     all: &[Series],
 ) -> Result<Vec<Cell>, String> {
-    let plan = Plan {
-        rounds: args.rounds,
-        slice: Duration::from_secs_f64(args.seconds),
-    };
+    let plan = args.plan();
     let mut cells = Vec::new();
     for &latency in &args.latency {
         let proxy = match latency {
@@ -144,7 +176,7 @@ fn measure(
             let direct = runtime.block_on(round_trip(database.port()))?;
             let through = runtime.block_on(round_trip(port))?;
             println!(
-                "\nA prepared SELECT 1 takes {direct:.0?}, and {through:.0?} through the proxy for {latency} ms"
+                "\nA prepared SELECT 1 takes {direct:.2?}, and {through:.2?} through the proxy for {latency} ms"
             );
         }
         let servers = runtime.block_on(Servers::start(port))?;

@@ -7,6 +7,7 @@
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream as Socket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+
+/// What its threads are called.
+pub(crate) const THREAD: &str = "proxy";
 
 struct Chunk {
     due: Instant,
@@ -25,6 +29,7 @@ struct Chunk {
 /// Ends when it is dropped, with the connections through it.
 pub(crate) struct Proxy {
     port: u16,
+    parses: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -42,20 +47,33 @@ impl Proxy {
         let port = listener.local_addr().map_err(|e| e.to_string())?.port();
         let (stop, stopped) = oneshot::channel();
         let (queue, due) = mpsc::channel();
-        let reader = thread::spawn(move || {
+        let parses = Arc::new(AtomicU64::new(0));
+        let forwarding = Forwarding {
+            upstream,
+            delay: delay / 2,
+            queue,
+            parses: Arc::clone(&parses),
+        };
+        let reader = spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, upstream, delay / 2, queue) => {}
+                    () = accept(listener, forwarding) => {}
                     _ = stopped => {}
                 }
             });
-        });
-        let writer = thread::spawn(move || deliver(&due));
+        })?;
+        let writer = spawn(move || deliver(&due))?;
         Ok(Self {
             port,
+            parses,
             stop: Some(stop),
             threads: vec![reader, writer],
         })
+    }
+
+    /// How many statements clients have had prepared.
+    pub(crate) fn parses(&self) -> u64 {
+        self.parses.load(Ordering::Relaxed)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -72,18 +90,33 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: u16, delay: Duration, queue: Sender<Chunk>) {
+fn spawn(run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, String> {
+    let named = thread::Builder::new().name(THREAD.into());
+    named.spawn(run).map_err(|e| e.to_string())
+}
+
+#[derive(Clone)]
+struct Forwarding {
+    upstream: u16,
+    delay: Duration,
+    queue: Sender<Chunk>,
+    parses: Arc<AtomicU64>,
+}
+
+async fn accept(listener: TcpListener, forwarding: Forwarding) {
     while let Ok((client, _)) = listener.accept().await {
-        let queue = queue.clone();
+        let forwarding = forwarding.clone();
         tokio::spawn(async move {
-            let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)).await else {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", forwarding.upstream)).await else {
                 return;
             };
             if let (Ok((client, to_client)), Ok((server, to_server))) =
                 (split(client), split(server))
             {
-                tokio::spawn(forward(client, to_server, delay, queue.clone()));
-                tokio::spawn(forward(server, to_client, delay, queue));
+                let messages = Messages::default();
+                let there = forwarding.clone();
+                tokio::spawn(there.forward(client, to_server, Some(messages)));
+                tokio::spawn(forwarding.forward(server, to_client, None));
             }
         });
     }
@@ -96,18 +129,64 @@ fn split(stream: TcpStream) -> std::io::Result<(TcpStream, Arc<Socket>)> {
     Ok((TcpStream::from_std(socket)?, writer))
 }
 
-async fn forward(mut from: TcpStream, to: Arc<Socket>, delay: Duration, queue: Sender<Chunk>) {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let length = from.read(&mut buffer).await.unwrap_or(0);
-        let chunk = Chunk {
-            due: Instant::now() + delay,
-            to: Arc::clone(&to),
-            bytes: buffer[..length].to_vec(),
-        };
-        if queue.send(chunk).is_err() || length == 0 {
-            return;
+impl Forwarding {
+    async fn forward(self, mut from: TcpStream, to: Arc<Socket>, mut messages: Option<Messages>) {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let length = from.read(&mut buffer).await.unwrap_or(0);
+            let bytes = buffer[..length].to_vec();
+            if let Some(messages) = &mut messages {
+                let parses = messages.parses_in(&bytes);
+                self.parses.fetch_add(parses, Ordering::Relaxed);
+            }
+            let chunk = Chunk {
+                due: Instant::now() + self.delay,
+                to: Arc::clone(&to),
+                bytes,
+            };
+            if self.queue.send(chunk).is_err() || length == 0 {
+                return;
+            }
         }
+    }
+}
+
+/// Finds the messages in what a client sends. The first one, which starts the session, has no type.
+///
+/// <https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-MESSAGE-CONCEPTS>
+#[derive(Default)]
+struct Messages {
+    started: bool,
+    head: Vec<u8>,
+    /// Bytes of the present message's body that are still to come.
+    rest: usize,
+}
+
+impl Messages {
+    fn parses_in(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut parses = 0;
+        while !bytes.is_empty() {
+            let passed = self.rest.min(bytes.len());
+            self.rest -= passed;
+            bytes = &bytes[passed..];
+            let Some((&byte, rest)) = bytes.split_first() else {
+                break;
+            };
+            bytes = rest;
+            self.head.push(byte);
+            let type_length = usize::from(self.started);
+            if let Some(&[a, b, c, d]) = self
+                .head
+                .get(type_length..)
+                .and_then(|length| length.first_chunk::<4>())
+            {
+                parses += u64::from(self.started && self.head[0] == b'P');
+                self.rest = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+                self.head.clear();
+                self.started = true;
+            }
+        }
+        parses
     }
 }
 

@@ -7,7 +7,7 @@ mod floor;
 mod last_statement;
 mod postgrest;
 mod prepared;
-mod rolescope;
+pub(crate) mod rolescope;
 mod usual;
 
 use std::sync::Arc;

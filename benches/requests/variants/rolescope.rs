@@ -26,7 +26,7 @@ async fn set(
     Ok(changed(rows))
 }
 
-pub(crate) fn verifier() -> Result<JwtVerifier, String> {
+fn verifier() -> Result<JwtVerifier, String> {
     JwtVerifier::builder()
         .hs256(SECRET)
         .map_err(|e| e.to_string())?
@@ -35,7 +35,7 @@ pub(crate) fn verifier() -> Result<JwtVerifier, String> {
         .map_err(|e| e.to_string())
 }
 
-pub(super) async fn app(url: &str) -> Result<Router, String> {
+pub(crate) async fn app(url: &str) -> Result<Router, String> {
     let pool = RoleScopedPool::builder(url)
         .map_err(|e| e.to_string())?
         .anonymous_role("anon")
