@@ -71,7 +71,7 @@ impl Proxy {
         })
     }
 
-    /// How many statements clients have had prepared.
+    /// How many statements clients have had prepared, to be kept.
     pub(crate) fn parses(&self) -> u64 {
         self.parses.load(Ordering::Relaxed)
     }
@@ -136,7 +136,7 @@ impl Forwarding {
             let length = from.read(&mut buffer).await.unwrap_or(0);
             let bytes = buffer[..length].to_vec();
             if let Some(messages) = &mut messages {
-                let parses = messages.parses_in(&bytes);
+                let parses = messages.named_parses(&bytes);
                 self.parses.fetch_add(parses, Ordering::Relaxed);
             }
             let chunk = Chunk {
@@ -160,28 +160,28 @@ struct Messages {
     head: Vec<u8>,
     /// Bytes of the present message's body that are still to come.
     rest: usize,
+    /// The present message is a Parse, of which the name comes next.
+    parse: bool,
 }
 
 impl Messages {
-    fn parses_in(&mut self, mut bytes: &[u8]) -> u64 {
+    /// Counts the statements that are prepared to be kept, which are those with a name.
+    fn named_parses(&mut self, mut bytes: &[u8]) -> u64 {
         let mut parses = 0;
-        while !bytes.is_empty() {
-            let passed = self.rest.min(bytes.len());
-            self.rest -= passed;
-            bytes = &bytes[passed..];
-            let Some((&byte, rest)) = bytes.split_first() else {
-                break;
-            };
-            bytes = rest;
+        while let Some(&byte) = bytes.first() {
+            if self.rest > 0 {
+                parses += u64::from(std::mem::take(&mut self.parse) && byte != 0);
+                let passed = self.rest.min(bytes.len());
+                self.rest -= passed;
+                bytes = &bytes[passed..];
+                continue;
+            }
             self.head.push(byte);
-            let type_length = usize::from(self.started);
-            if let Some(&[a, b, c, d]) = self
-                .head
-                .get(type_length..)
-                .and_then(|length| length.first_chunk::<4>())
-            {
-                parses += u64::from(self.started && self.head[0] == b'P');
-                self.rest = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+            bytes = &bytes[1..];
+            let length = self.head.get(usize::from(self.started)..);
+            if let Some(&length) = length.and_then(|length| length.first_chunk()) {
+                self.parse = self.started && self.head[0] == b'P';
+                self.rest = (u32::from_be_bytes(length) as usize).saturating_sub(4);
                 self.head.clear();
                 self.started = true;
             }

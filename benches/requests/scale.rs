@@ -15,6 +15,8 @@ use crate::variants::{Series, Servers, rolescope, serve};
 
 const CONNECTIONS: usize = 16;
 const ROLES: [usize; 5] = [1, 2, 10, 100, 1000];
+/// Roles for (f), whose sessions have one statement for all roles.
+const SHARED: [usize; 2] = [1, 2];
 const CLAIMS: [usize; 5] = [100, 1024, 2048, 4096, 8192];
 
 pub(crate) const PARTS: [&str; 4] = ["tokens", "crowd", "roles", "claims"];
@@ -110,19 +112,31 @@ fn roles(plan: Plan, runtime: &Runtime, database: &Database) -> Result<u64, Stri
         let timed = runtime.block_on(start(database.port()))?;
         lines.push((timed, scripts));
     }
+    let servers = runtime.block_on(Servers::start(database.port()))?;
+    for count in SHARED {
+        lines.push((servers.port(Series::Careful), role_scripts(count)?));
+    }
     let lines = measure(plan, &lines);
     println!(
         "\n### Roles in turn: {CONNECTIONS} connections, a pool of 10, each session keeps 256 statements\n"
     );
     println!(
-        "| roles | requests/s | time × that of the first | p99 ms | CPU µs: service | PostgreSQL | statements prepared per request | cache's hit rate | errors |"
+        "| roles | requests/s | time × that of the first | p99 ms | CPU µs: service | PostgreSQL | found in the statement cache | errors |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for ((count, line), parses) in ROLES.iter().zip(&lines).zip(&parses) {
         let hits = (1.0 - parses).max(0.0) * 100.0;
         println!(
-            "{} {parses:.3} | {hits:.1} % | {} |",
+            "{} {hits:.1} % | {} |",
             figures(&count.to_string(), line, &lines[0]),
+            line.errors()
+        );
+    }
+    // For comparison.
+    for (count, line) in SHARED.iter().zip(&lines[ROLES.len()..]) {
+        println!(
+            "{} | {} |",
+            figures(&format!("(f) {count}"), line, &lines[ROLES.len()]),
             line.errors()
         );
     }
