@@ -97,13 +97,20 @@ const TARGETS: [Target; 8] = {
 
 /// Compares what was measured with what is aimed at.
 pub(crate) fn print_targets(cells: &[Cell]) {
+    let measured = |cell: &Cell, target: &Target| {
+        cell.connections == target.connections && cell.latency == target.latency
+    };
+    if !TARGETS
+        .iter()
+        .any(|target| cells.iter().any(|cell| measured(cell, target)))
+    {
+        return;
+    }
     println!("\n### Targets\n");
     println!("| connections | added ms | | target | measured | rounds from .. to | met |");
     println!("|--:|--:|---|--:|--:|--:|---|");
     for target in &TARGETS {
-        let here =
-            |cell: &&Cell| cell.connections == target.connections && cell.latency == target.latency;
-        let Some(cell) = cells.iter().find(here) else {
+        let Some(cell) = cells.iter().find(|cell| measured(cell, target)) else {
             continue;
         };
         let (Some(of), Some(to)) = (cell.line(target.of), cell.line(target.to)) else {

@@ -19,8 +19,8 @@ exec 3<&0 </dev/null
 "$1" 3<&- &
 program=$!
 read -r end <&3
-kill "$program"
-wait "$program"
+kill "$program" 2>/dev/null
+wait "$program" 2>/dev/null
 "#;
 
 /// A running PostgREST, which ends when this is dropped.
