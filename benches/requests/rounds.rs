@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::load::{self, Script, Slice};
-use crate::variants::{Series, Servers, alice};
+use crate::variants::{POOL, Series, Servers, alice};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -98,9 +98,12 @@ pub(crate) fn cell(
     let scripts = all.iter().map(|&series| scripts(series, connections));
     let scripts: Vec<Vec<Script>> = scripts.collect::<Result<_, _>>()?;
     let lines: Vec<usize> = (0..all.len()).collect();
+    // Until the slowest, with seven round trips, has answered each connection once.
+    let turns = connections as f64 / f64::from(POOL);
+    let warm_up = Duration::from_millis(100) + Duration::from_secs_f64(7.0 * turns * latency / 1e3);
     let slices = interleave(plan, &lines, |line, time| {
         let port = servers.port(all[line]);
-        load::run(port, &scripts[line], Duration::from_millis(100), time)
+        load::run(port, &scripts[line], warm_up, time)
     });
     let lines = all.iter().zip(slices);
     Ok(Cell {

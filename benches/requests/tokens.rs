@@ -26,9 +26,11 @@ pub(crate) fn run(count: usize) -> Result<(), String> {
         );
     }
     let within = cached.iter().all(|&(_, _, bytes, _)| bytes <= BOUND);
+    let most = cached.iter().map(|&(_, _, _, grown)| grown).max();
     println!(
-        "\nThe cache's own count stays inside its bound: {}.",
-        if within { "yes" } else { "no" }
+        "\nThe cache's own count stays inside its bound: {}. The process grew by {:.2} of it.",
+        if within { "yes" } else { "no" },
+        most.unwrap_or(0) as f64 * 1024.0 / BOUND as f64,
     );
     Ok(())
 }
