@@ -73,6 +73,16 @@ pub(crate) struct Opened {
     pub(crate) failed: bool,
 }
 
+impl Opened {
+    /// There is no COMMIT for what is known not to have begun.
+    fn what_to_send(&self, verdict: Verdict) -> Verdict {
+        match self.begun.peek() {
+            Some(Err(_)) => Verdict::Rollback,
+            _ => verdict,
+        }
+    }
+}
+
 /// An end that has been sent.
 ///
 /// Dropping it gives the session back to the pool, and whoever takes it next reads the answers. So a COMMIT is never
@@ -90,14 +100,15 @@ impl Ending {
             return Self::send_pooled(opened, verdict, awaited);
         }
         let session = Arc::clone(&opened.lease);
-        let (check, end, reset) = match (verdict, awaited) {
+        let sent = opened.what_to_send(verdict);
+        let (check, end, reset) = match (sent, awaited) {
             (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(session::RESET)),
             (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(session::RESET)),
             (Verdict::Commit, false) => (Control::CheckAndUnlock, session::RESET_AND_COMMIT, None),
             (Verdict::Rollback, false) => (Control::Check, session::ROLLBACK_AND_RESET, None),
         };
         let check = send_check(Arc::clone(&session), check, opened.marker, opened.role);
-        let writer = opened.writer.filter(|_| verdict == Verdict::Commit);
+        let writer = opened.writer.filter(|_| sent == Verdict::Commit);
         if let Some(writer) = &writer {
             // Perhaps nobody will learn how it ends.
             writer.wrote();
@@ -111,7 +122,7 @@ impl Ending {
             if let Err(failure) = &begun
                 && failure.is_silence()
             {
-                return Err(unanswered(verdict, mode, failure));
+                return Err(unanswered(sent, mode, failure));
             }
             let check = check.await;
             // A message that was not even sent did nothing.
@@ -124,7 +135,7 @@ impl Ending {
                 writer.wrote();
             }
             match verdict {
-                Verdict::Commit => committed(begun, check, end, mode),
+                Verdict::Commit => committed(begun, sent, check, end, mode),
                 Verdict::Rollback => rolled_back(check, end),
             }
         };
@@ -147,15 +158,15 @@ impl Ending {
     /// Sends the end in one message with the reset: behind it, the pooler lends the server connection to others.
     fn send_pooled(opened: Opened, verdict: Verdict, awaited: bool) -> Self {
         let session = Arc::clone(&opened.lease);
-        let clear =
-            (verdict == Verdict::Commit).then(|| session.send(session::CLEAR_BEFORE_COMMIT));
+        let sent = opened.what_to_send(verdict);
+        let clear = (sent == Verdict::Commit).then(|| session.send(session::CLEAR_BEFORE_COMMIT));
         let check = send_check(
             Arc::clone(&session),
             Control::Check,
             opened.marker,
             opened.role,
         );
-        let end = session.send(match verdict {
+        let end = session.send(match sent {
             Verdict::Commit => session::COMMIT_AND_RESET_POOLED,
             Verdict::Rollback => session::ROLLBACK_AND_RESET_POOLED,
         });
@@ -167,7 +178,7 @@ impl Ending {
             if let Err(failure) = &begun
                 && failure.is_silence()
             {
-                return Err(unanswered(verdict, mode, failure));
+                return Err(unanswered(sent, mode, failure));
             }
             let cleared = match clear {
                 Some(Ok(answers)) => drain(answers).await,
@@ -193,7 +204,7 @@ impl Ending {
                 (Verdict::Commit, Err(error)) if !had_failed(&error) && begun.is_ok() => {
                     Err(not_cleared(error, mode))
                 }
-                (Verdict::Commit, _) => committed(begun, check, end, mode),
+                (Verdict::Commit, _) => committed(begun, sent, check, end, mode),
                 (Verdict::Rollback, _) => rolled_back(check, end),
             }
         };
@@ -263,12 +274,13 @@ impl Drop for Ending {
 
 fn committed(
     begun: Result<(), BeginError>,
+    sent: Verdict,
     check: Result<(), PgError>,
     end: Result<(), PgError>,
     mode: AccessMode,
 ) -> Result<(), Error> {
     begun.map_err(|failure| match failure.error.code() {
-        None if failure.begin_unanswered => unanswered(Verdict::Commit, mode, &failure),
+        None if failure.begin_unanswered => unanswered(sent, mode, &failure),
         // Refused, or the server has said in place of an answer that the session was at its end.
         _ => failure.error,
     })?;
@@ -363,8 +375,8 @@ fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>, mode: AccessMode) -> 
 }
 
 /// What is known of the end of a transaction whose `BEGIN` was not answered: the server may do all of it all the same.
-fn unanswered(verdict: Verdict, mode: AccessMode, failure: &BeginError) -> Error {
-    match (verdict, mode) {
+fn unanswered(sent: Verdict, mode: AccessMode, failure: &BeginError) -> Error {
+    match (sent, mode) {
         (Verdict::Commit, AccessMode::ReadWrite) => lost(failure.error.clone(), mode),
         _ => failure.error.clone(),
     }

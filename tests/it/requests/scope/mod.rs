@@ -4,6 +4,7 @@ mod abandoned;
 mod as_a_service;
 pub(super) mod cancel;
 mod ending;
+mod last_statement;
 mod late_cancel;
 mod lost_connections;
 mod odd_requests;

@@ -157,6 +157,32 @@ async fn a_write_is_two_round_trips_and_does_not_wait_for_the_reset() {
 }
 
 #[tokio::test]
+async fn the_next_request_does_not_wait_for_the_reset() {
+    let counted = Counted::new().await;
+    for (method, end) in [
+        (Method::GET, END_OF_READ.as_slice()),
+        (Method::POST, &END_OF_WRITE),
+    ] {
+        let sent = counted.send_again(method.clone(), "/one", TOKEN).await;
+        counted.proxy.flight(&OPENING).await;
+        counted.proxy.sees(end).await;
+        if method == Method::POST {
+            counted.proxy.release_one();
+            counted.proxy.release_one();
+        }
+        assert_eq!(sent.reply().await.ok(), "one!");
+        // The answer to the reset is withheld.
+        let next = counted.send(Method::GET, "/one", TOKEN);
+        counted.proxy.sees(&OPENING).await;
+        next.is_not_answered();
+        counted.proxy.pass();
+        assert_eq!(next.reply().await.ok(), "one!");
+        assert_eq!(counted.pool.status().connections_discarded, 0);
+        counted.proxy.rests().await;
+    }
+}
+
+#[tokio::test]
 async fn two_statements_one_after_the_other_are_two_round_trips() {
     let counted = Counted::new().await;
     let sent = counted.send_again(Method::GET, "/two", TOKEN).await;

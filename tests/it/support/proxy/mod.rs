@@ -178,7 +178,7 @@ impl Proxy {
             let rests = |s: &State| {
                 s.requests
                     .last()
-                    .is_some_and(|r| r.sql.contains("DISCARD TEMP"))
+                    .is_some_and(|r| r.sql.contains("UNLISTEN *"))
             };
             let _ = state.wait_for(rests).await;
         })
