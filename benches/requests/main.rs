@@ -11,8 +11,6 @@ mod proxy;
 mod report;
 mod rounds;
 mod scale;
-// On when the verifier has a cache of tokens.
-#[cfg(any())]
 mod tokens;
 mod variants;
 

@@ -39,12 +39,7 @@ pub(crate) fn run(
     let mut errors = 0;
     // First, since it looks at how this process grows.
     if parts.contains(&"tokens") {
-        #[cfg(any())]
         crate::tokens::run(extent.tokens)?;
-        println!(
-            "\n{} tokens through the cache: left out, there is no cache yet",
-            extent.tokens
-        );
     }
     if parts.contains(&"crowd") {
         errors += crowd(extent.crowd, runtime, database)?;

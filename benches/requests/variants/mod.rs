@@ -2,8 +2,6 @@
 
 mod careful;
 mod floor;
-// On when `RoleScopedConnection` has `execute_and_commit` and `query_and_commit`: see `Series::LAST_STATEMENT`.
-#[cfg(any())]
 mod last_statement;
 mod postgrest;
 mod prepared;
@@ -80,9 +78,6 @@ pub(crate) enum Series {
 }
 
 impl Series {
-    /// Whether the last-statement forms (d) and (g) are there.
-    const LAST_STATEMENT: bool = false;
-
     const ALL: [Self; 12] = [
         Self::Floor,
         Self::Read,
@@ -101,7 +96,6 @@ impl Series {
     /// All that can be measured here.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|series| match series {
-            Self::LastRead | Self::LastWrite => Self::LAST_STATEMENT,
             Self::Postgrest | Self::PostgrestWrite => postgrest::program().is_some(),
             _ => true,
         })

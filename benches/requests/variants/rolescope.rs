@@ -46,7 +46,6 @@ pub(crate) async fn app(url: &str) -> Result<Router, String> {
     let app = Router::new()
         .route("/items", get(list))
         .route("/counters/{id}", patch(set));
-    #[cfg(any())]
     let app = super::last_statement::routes(app);
     let layers = ServiceBuilder::new()
         .layer(JwtAuthLayer::new(verifier()?))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bb8_postgres::bb8;
 
-use super::lease::{Leases, Reset};
+use super::lease::Leases;
 use super::manager::{Server, Shared};
 use super::pool::{Options, Pool, RoleScopedPool};
 use super::pooler::Pooler;
@@ -285,8 +285,7 @@ impl RoleScopedPoolBuilder {
                 .map_err(SetupError::unreachable)?;
         }
         // Connects as requests will, so that what is wrong with the startup options shows now.
-        let acquired = pool.acquire(Reset::Answered).await;
-        acquired.map_err(SetupError::unreachable)?;
+        pool.connect().await.map_err(SetupError::unreachable)?;
         if let Some(replica) = pool.replica() {
             replica.look().await?;
         }

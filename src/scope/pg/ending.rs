@@ -1,6 +1,5 @@
 //! How a transaction ends: check, COMMIT or ROLLBACK, reset, all in one flight.
 
-use std::error::Error as StdError;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,10 +8,11 @@ use std::time::Instant;
 
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, TryStreamExt};
-use tokio_postgres::{Error as PgError, SimpleQueryMessage, SimpleQueryStream, error::SqlState};
+use tokio_postgres::{Error as PgError, SimpleQueryMessage, SimpleQueryStream};
 
 use super::connection::{Farewell, Session, drain, leaves_doubt};
 use super::control::Control;
+use super::judgement::{committed, had_failed, not_cleared, rolled_back, unanswered};
 use super::lease::Lease;
 use super::mode::AccessMode;
 use super::recent_writes::Writer;
@@ -229,11 +229,25 @@ impl Ending {
         }
     }
 
-    /// Says that nobody waits for it unless a statement fails: what it can tell does not matter.
-    pub(crate) fn is_quiet(&mut self) {
-        if let Some(farewell) = &mut self.farewell {
-            farewell.quiet = true;
+    /// Waits for the end of a transaction whose last statement has failed, and clears the session by a message of its own
+    /// where the reset was part of that transaction.
+    pub(crate) async fn outcome_of_failure(mut self) -> Result<(), Error> {
+        if let Some(farewell) = &mut self.farewell
+            && farewell.joined
+            && let Some(outcome) = &mut farewell.outcome
+            && let Err(error) = outcome.await
+            && !leaves_doubt(&error)
+        {
+            let cleared = self.lease.send(session::ROLLBACK_AND_RESET);
+            *farewell = Farewell {
+                outcome: None,
+                joined: false,
+                quiet: false,
+                reset: Box::pin(async move { Ok(drain(cleared?).await?) }),
+            };
+            return Err(error);
         }
+        self.outcome().await
     }
 
     /// Waits until it is certain how the transaction ended. The reset goes on behind the answer.
@@ -272,53 +286,6 @@ impl Drop for Ending {
     }
 }
 
-fn committed(
-    begun: Result<(), BeginError>,
-    sent: Verdict,
-    check: Result<(), PgError>,
-    end: Result<(), PgError>,
-    mode: AccessMode,
-) -> Result<(), Error> {
-    begun.map_err(|failure| match failure.error.code() {
-        None if failure.begin_unanswered => unanswered(sent, mode, &failure),
-        // Refused, or the server has said in place of an answer that the session was at its end.
-        _ => failure.error,
-    })?;
-    match check {
-        Ok(()) => {}
-        Err(error) => {
-            return Err(match error.code() {
-                Some(_) if had_failed(&error) => Error::with_source(
-                    ErrorKind::TransactionAborted,
-                    "the transaction had failed before it was to be committed: \
-                     a statement's error was ignored, so nothing was stored",
-                    error,
-                ),
-                Some(code) if *code == SqlState::DIVISION_BY_ZERO => scope_left(error),
-                Some(_) => error.into(),
-                None => lost(error, mode),
-            });
-        }
-    }
-    match end {
-        Ok(()) => Ok(()),
-        Err(error) if error.code().is_none_or(ends_session) => Err(lost(error, mode)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn rolled_back(check: Result<(), PgError>, end: Result<(), PgError>) -> Result<(), Error> {
-    match check {
-        Ok(()) => {}
-        Err(error) => match error.code() {
-            Some(_) if had_failed(&error) => {}
-            Some(code) if *code == SqlState::DIVISION_BY_ZERO => return Err(scope_left(error)),
-            _ => return Err(error.into()),
-        },
-    }
-    Ok(end?)
-}
-
 /// Waits for the answer to the first statement of a message. The rest is left to be read.
 async fn first_answer(answers: SimpleQueryStream) -> Result<Pin<Box<SimpleQueryStream>>, PgError> {
     let mut answers = Box::pin(answers);
@@ -328,63 +295,6 @@ async fn first_answer(answers: SimpleQueryStream) -> Result<Pin<Box<SimpleQueryS
         }
     }
     Ok(answers)
-}
-
-/// Whether a statement was refused since one before it had failed.
-fn had_failed(error: &PgError) -> bool {
-    error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
-}
-
-/// What kept a session's traces from being cleared has kept the transaction from being committed.
-fn not_cleared(error: PgError, mode: AccessMode) -> Error {
-    if error.code().is_none_or(ends_session) {
-        return lost(error, mode);
-    }
-    Error::with_source(
-        ErrorKind::Statement,
-        "behind a pooler a session is cleared before COMMIT, and that was refused, so nothing was stored: \
-         every role must be able to execute pg_advisory_unlock_all()",
-        error,
-    )
-}
-
-/// The check divides by zero where marker or role are not what they were.
-fn scope_left(error: PgError) -> Error {
-    Error::with_source(
-        ErrorKind::ScopeLeft,
-        "the handler's SQL left its transaction or its role: \
-         it may run no COMMIT, ROLLBACK, SET ROLE or RESET ROLE of its own",
-        error,
-    )
-}
-
-/// Nobody can tell what became of a COMMIT whose answer is missing.
-fn lost(error: impl Into<Box<dyn StdError + Send + Sync>>, mode: AccessMode) -> Error {
-    match mode {
-        AccessMode::ReadWrite => Error::with_source(
-            ErrorKind::CommitUnknown,
-            "the connection was lost during COMMIT: it is unknown whether the transaction was committed",
-            error,
-        ),
-        AccessMode::ReadOnly => Error::with_source(
-            ErrorKind::ConnectionLost,
-            "the connection to the database was lost",
-            error,
-        ),
-    }
-}
-
-/// What is known of the end of a transaction whose `BEGIN` was not answered: the server may do all of it all the same.
-fn unanswered(sent: Verdict, mode: AccessMode, failure: &BeginError) -> Error {
-    match (sent, mode) {
-        (Verdict::Commit, AccessMode::ReadWrite) => lost(failure.error.clone(), mode),
-        _ => failure.error.clone(),
-    }
-}
-
-/// Whether the server ended the session with this: the error says so, not what became of the transaction.
-pub(crate) fn ends_session(code: &SqlState) -> bool {
-    code.code().starts_with("57P") || code.code().starts_with("08") || code.code() == "25P03"
 }
 
 fn send_check(

@@ -9,9 +9,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error as PgError, RowStream, Statement};
 
 use super::attempts::{Attempts, Failure, is_stale};
-use super::ending::{Ending, Verdict, ends_session};
+use super::ending::{Ending, Verdict};
 use super::gate::{Message, Running};
 use super::hidden::Hidden;
+use super::judgement::ends_session;
 use super::statement::{Answer, Params, behind, collect};
 use super::transaction::{Current, Finished, Known, Phase, Transaction, finished};
 use crate::error::{Error, ErrorKind};
@@ -157,12 +158,8 @@ impl Transaction {
         };
         let matters = open.end_matters();
         let alone = open.is_alone();
-        let mut ending = Ending::send(open.opened, Verdict::Commit, true);
-        if !matters {
-            ending.is_quiet();
-        }
         let last = Last {
-            ending,
+            ending: Ending::send(open.opened, Verdict::Commit, matters),
             known,
             matters,
             alone,
@@ -189,17 +186,19 @@ impl Last {
         if answer.is_ok() && !self.matters {
             return answer;
         }
-        match (answer, self.ending.outcome().await) {
-            (Ok(answer), Ok(())) => Ok(answer),
-            (Ok(_), Err(error)) => Err(error),
+        let error = match answer {
+            Ok(answer) => return self.ending.outcome().await.map(|()| answer),
+            Err(error) => error,
+        };
+        match self.ending.outcome_of_failure().await {
             // A statement that was refused is not committed, whatever became of the connection.
-            (Err(error), Err(outcome))
+            Err(outcome)
                 if outcome.kind() == ErrorKind::CommitUnknown
                     && error.code().is_none_or(ends_session) =>
             {
                 Err(outcome)
             }
-            (Err(error), _) => Err(error),
+            _ => Err(error),
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod finish;
 mod first_use;
 mod gate;
 pub(crate) mod hidden;
+mod judgement;
 mod last;
 pub(crate) mod lease;
 pub(crate) mod manager;

@@ -11,7 +11,8 @@ use tokio_postgres::types::ToSql;
 
 use super::connection::{Farewell, Session, drain};
 use super::control::Control;
-use super::ending::{BeginError, Opened, ends_session, sent};
+use super::ending::{BeginError, Opened, sent};
+use super::judgement::ends_session;
 use super::lease::{LONGEST_WAIT, Lease};
 use super::mode::AccessMode;
 use super::session;

@@ -185,6 +185,11 @@ impl RoleScopedPool {
         self.replica()?.leases.shared.login()
     }
 
+    /// Makes sure that there is a connection.
+    pub(crate) async fn connect(&self) -> Result<(), Error> {
+        self.acquire(Reset::Answered).await.map(drop)
+    }
+
     /// Waits for a session of the primary.
     pub(crate) async fn acquire(&self, reset: Reset) -> Result<Lease, Error> {
         let deadline = self.deadline();

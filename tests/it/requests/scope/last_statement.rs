@@ -39,6 +39,11 @@ async fn serializable(db: RoleScopedConnection) -> Result<String, Error> {
     read(db).await
 }
 
+async fn fails_reading(db: RoleScopedConnection) -> Result<(), Error> {
+    db.query_and_commit("SELECT 1 / (SELECT 0)", &[]).await?;
+    Ok(())
+}
+
 async fn fails(db: RoleScopedConnection) -> Result<(), Error> {
     db.execute("INSERT INTO notes VALUES ('lost')", &[]).await?;
     db.execute_and_commit("SELECT 1 / (SELECT 0)", &[]).await?;
@@ -101,7 +106,7 @@ impl Service {
             .route("/second", post(second))
             .route("/read", get(read))
             .route("/serializable", get(serializable))
-            .route("/fails", post(fails))
+            .route("/fails", post(fails).get(fails_reading))
             .route("/swallow", post(swallow))
             .route("/give_up", post(give_up))
             .route("/used_after", post(used_after))
@@ -179,7 +184,7 @@ async fn the_second_statement_of_a_write_brings_the_commit_along() {
 async fn a_read_does_not_wait_for_its_end_unless_that_matters() {
     let service = Service::new().await;
     let sent = service.send("/read");
-    service.proxy.sees(&ALL_IN_ONE).await;
+    service.proxy.sees(&["Q", "BE", "BE", "BE", "Q"]).await;
     for _ in 0..3 {
         service.proxy.release_one();
     }
@@ -218,6 +223,8 @@ async fn the_first_use_on_a_connection_is_one_round_trip_more() {
 async fn nothing_is_committed_where_the_statement_fails_and_the_session_goes_on() {
     let service = Service::new().await;
     assert_eq!(service.post("/fails").await.status, 400);
+    assert_eq!(service.get("/fails").await.status, 400);
+    assert_eq!(service.get("/read").await.ok(), "read");
     assert_eq!(service.stored().await, [""; 0]);
     service.post("/last").await.ok();
     assert_eq!(service.stored().await, ["last"]);
