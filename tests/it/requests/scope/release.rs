@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::routing::{get, post};
 use rolescope::{Error, ErrorKind, RoleName, RoleScope, RoleScopedConnection, RoleScopedPool};
 
@@ -285,10 +285,13 @@ async fn a_temporary_table_with_a_trigger_does_not_wait_for_the_next_role() {
 }
 
 #[tokio::test]
-async fn a_session_whose_reset_was_refused_in_the_ends_own_message_is_closed() {
+async fn a_session_whose_reset_was_refused_serves_nobody() {
     let database = database().await;
     database
-        .execute("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC")
+        .execute(
+            "REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC;
+             CREATE SEQUENCE served; GRANT ALL ON served TO web_user",
+        )
         .await;
     let pool = database.pool_of_one().await;
     let clean = traces(&pool).await;
@@ -297,9 +300,23 @@ async fn a_session_whose_reset_was_refused_in_the_ends_own_message_is_closed() {
             .await?;
         Ok::<_, Error>("left")
     };
-    let app = service(&pool, Router::new().route("/", get(leave)));
-    service::get(&app, "/", ALICE).await.ok();
-    assert_eq!(traces(&pool).await, clean);
+    // Sequences are not rolled back: they tell of each time that it ran.
+    let serve = async |db: RoleScopedConnection| {
+        let served: i64 = db.query_one_scalar("SELECT nextval('served')", &[]).await?;
+        Ok::<_, Error>(served.to_string())
+    };
+    let routes = Router::new()
+        .route("/", get(leave).post(leave))
+        .route("/serve", post(serve));
+    let app = service(&pool, routes);
+    for (method, served) in [(Method::GET, "1"), (Method::POST, "2")] {
+        service::call(&app, method, "/", ALICE).await.ok();
+        assert_eq!(service::post(&app, "/serve", ALICE).await.ok(), served);
+    }
+    for method in [Method::GET, Method::POST] {
+        service::call(&app, method, "/", ALICE).await.ok();
+        assert_eq!(traces(&pool).await, clean);
+    }
 }
 
 #[tokio::test]
