@@ -7,6 +7,7 @@ mod database;
 mod load;
 #[path = "../../examples/support/local_postgres/mod.rs"]
 mod local_postgres;
+mod messages;
 mod proxy;
 mod report;
 mod rounds;
@@ -67,6 +68,8 @@ enum Mode {
     Requests,
     /// This crate with more and more callers, tokens, roles and claims.
     Scale,
+    /// What the messages of one request cost PostgreSQL.
+    Messages,
 }
 
 impl Args {
@@ -147,6 +150,7 @@ fn run(args: &Args) -> Result<u64, String> {
             let lines = cells.iter().flat_map(|cell| &cell.lines);
             Ok(lines.map(|line| line.errors()).sum())
         }
+        Mode::Messages => messages::run(&database, args.bench).map(|()| 0),
         Mode::Scale => {
             let parts = args.only(scale::PARTS.to_vec(), |part| part)?;
             let extent = Extent {
