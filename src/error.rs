@@ -101,7 +101,8 @@ pub enum ErrorKind {
     StreamOpen,
     /// The handler's SQL left the transaction or the role that it was given. 500.
     ScopeLeft,
-    /// The connection was lost during COMMIT: nobody knows whether the transaction was committed. 500.
+    /// The connection was lost after COMMIT was sent, or not even `BEGIN` was answered in time: nobody knows whether the
+    /// transaction was committed. 500.
     CommitUnknown,
     /// The connection was lost, and with it the transaction. 503.
     ConnectionLost,

@@ -23,6 +23,8 @@ use crate::role::RoleName;
 ///
 /// The handler does not end it. [`RoleScopeLayer`](super::RoleScopeLayer) commits when the response's status is 2xx or
 /// 3xx, and the response waits for that; anything else rolls back. From then on every use of the handle is an error.
+/// A handler that knows its last statement can send `COMMIT` along with it, which saves a write one round trip:
+/// [`query_and_commit`](Self::query_and_commit), [`execute_and_commit`](Self::execute_and_commit).
 ///
 /// Its functions take SQL as text, prepare it once for each connection and role, and bind parameters as PostgreSQL's
 /// own types. Text that comes from a client belongs into a parameter, never into the SQL: the handler's SQL is trusted.
@@ -235,6 +237,8 @@ impl RoleScopedConnection {
     }
 
     /// Runs a statement and returns the number of rows that it changed, or returned.
+    ///
+    /// Where it is the transaction's last, [`execute_and_commit`](Self::execute_and_commit) saves a round trip.
     ///
     /// # Errors
     ///

@@ -43,8 +43,8 @@ impl RoleScopedConnection {
     /// # Errors
     ///
     /// [`ErrorKind::TransactionAborted`] where a statement had failed, [`ErrorKind::Database`] where COMMIT itself was
-    /// refused, [`ErrorKind::CommitUnknown`] where the connection was lost meanwhile. A 2xx response is then replaced by
-    /// this error, even if the handler ignores it.
+    /// refused, [`ErrorKind::CommitUnknown`] where the connection was lost meanwhile, or where `BEGIN` itself was not
+    /// answered before. A 2xx response is then replaced by this error, even if the handler ignores it.
     ///
     /// # Cancel safety
     ///
@@ -63,8 +63,9 @@ impl RoleScopedConnection {
     /// handle of the request is an error. Where the statement fails, nothing is committed. What is wrong with its rows
     /// only the handler can tell, and too late: there is no form that wants exactly one.
     ///
-    /// The first use of a statement on a connection takes a round trip more, and behind a
-    /// [pooler](super::Pooler) each use does.
+    /// The first use of a statement on a connection takes a round trip more. Behind a [pooler](super::Pooler) it is a
+    /// [`query`](Self::query) and a [`commit`](Self::commit), one after the other. At `READ ONLY`, below `SERIALIZABLE`,
+    /// the statement's answer is all that is waited for: there is nothing to be stored.
     ///
     /// # Errors
     ///
@@ -75,7 +76,8 @@ impl RoleScopedConnection {
     /// # Cancel safety
     ///
     /// Statement and `COMMIT` are sent together and never cancelled. If the future is dropped before they are answered, a
-    /// 2xx response becomes a 500 that says that the outcome is unknown.
+    /// 2xx response becomes a 500 that says that the outcome is unknown. Dropped before they are sent, while it waits for
+    /// a connection or prepares the statement, or behind a pooler, it is as a [`query`](Self::query) that was dropped.
     ///
     /// # Examples
     ///

@@ -12,7 +12,9 @@
 //! 4. When the response's head is ready, all handles are revoked. Statements that were sent are waited for; one that is
 //!    run later, from a task that the handler has spawned for example, is an error. A stream that the body holds goes on.
 //! 5. 2xx and 3xx commit, everything else rolls back. Where something may have been changed, the response waits for it.
-//! 6. The session is reset and goes back to the pool. Its answer to that is read before it serves again.
+//! 6. The session is reset and goes back to the pool. The next transaction's `BEGIN` may be sent behind the reset
+//!    without waiting for it; the answer to the reset is read ahead of its own. Where the reset has failed, nothing
+//!    behind it has an effect, the session is closed, and another one serves.
 //!
 //! # Who ends the transaction
 //!
@@ -21,8 +23,9 @@
 //! | the response is 2xx or 3xx | COMMIT |
 //! | it is anything else, the handler panics, the client goes away | ROLLBACK |
 //! | the handler says [`commit`](RoleScopedConnection::commit) or [`rollback`](RoleScopedConnection::rollback) | done then, whatever the status |
+//! | the handler runs its last statement by [`query_and_commit`](RoleScopedConnection::query_and_commit) or [`execute_and_commit`](RoleScopedConnection::execute_and_commit) | COMMIT in the same round trip, whatever the status; if the statement fails, nothing is committed |
 //! | COMMIT is refused, or a statement's error was ignored | the error takes the place of a 2xx |
-//! | the connection is lost during COMMIT | 500: it is *unknown* whether it was stored |
+//! | the connection is lost after COMMIT was sent, or the `BEGIN` before it is not answered in time | 500: it is *unknown* whether it was stored |
 //! | the handler's SQL left its transaction or role | 500, and the session is closed |
 //! | a read's stream is still open | the transaction goes on, and ends with the body |
 //! | a write's stream is still open | 500 and ROLLBACK, unless the handler said [`commit_at_end_of_body`](RoleScopedConnection::commit_at_end_of_body) |
@@ -122,10 +125,10 @@
 //! |---|---|---|---|
 //! | `acquire_timeout` | 5 s | a connection of the pool | 503, [`PoolExhausted`](crate::ErrorKind::PoolExhausted) or `Unavailable` |
 //! | `connect_timeout` | 5 s | a new connection, with its handshake | 503, [`Unavailable`](crate::ErrorKind::Unavailable) |
-//! | `begin_timeout` | 5 s | the answer to `BEGIN` and the switch | 503, `Unavailable`, and the session is closed |
+//! | `begin_timeout` | 5 s | the answer to `BEGIN` and the switch | 503, `Unavailable`, and the session is closed; 500, [`CommitUnknown`](crate::ErrorKind::CommitUnknown), where COMMIT was sent behind them |
 //! | `statement_timeout` | the server's | a statement | 504, SQLSTATE 57014 |
 //! | `idle_in_transaction_timeout` | 60 s | the next statement of a transaction | 503, and the session is closed |
-//! | `reset_timeout` | 1 s | the answer to a session's reset | the session is closed; no request fails |
+//! | `reset_timeout` | 1 s | the answer to a session's reset | the session is closed, and a statement that was sent behind it is sent once more on another; where that is not safe, as `begin_timeout` |
 //!
 //! Of requests, by [`RoleScopeLayer`]:
 //!

@@ -127,7 +127,7 @@ impl RoleScopedPoolBuilder {
         self
     }
 
-    /// Sets how long the answer to a session's last reset is waited for before the session is closed. Defaults to 1 s.
+    /// Sets how long the answer to a session's reset is waited for before another one serves. Defaults to 1 s.
     pub fn reset_timeout(mut self, timeout: Duration) -> Self {
         self.options.reset_timeout = timeout;
         self
@@ -139,8 +139,7 @@ impl RoleScopedPoolBuilder {
         self
     }
 
-    /// Sets PostgreSQL's `idle_in_transaction_session_timeout` for all sessions. Defaults to 60 s; `None` leaves the
-    /// server's own setting.
+    /// Sets PostgreSQL's `idle_in_transaction_session_timeout` for all sessions. Defaults to 60 s; `None`: the server's.
     pub fn idle_in_transaction_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_in_transaction_timeout = timeout.into();
         self

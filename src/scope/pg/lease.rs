@@ -1,4 +1,4 @@
-//! Takes sessions from the pool: fairly, in time, and only ones whose last reset has been answered.
+//! Takes sessions from the pool: fairly, in time, and only ones whose last reset has been sent.
 
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
