@@ -52,6 +52,36 @@ async fn the_answer_to_commit_decides_the_response() {
 }
 
 #[tokio::test]
+async fn a_last_statement_is_committed_or_its_failure_told() {
+    let pooled = Pooled::start(ONE_SERVER_CONNECTION).await;
+    pooled.database.execute(SETUP).await;
+    let pool = pooled.pool().await;
+    let last = async |db: RoleScopedConnection| {
+        db.execute_and_commit("INSERT INTO t VALUES (1)", &[])
+            .await?;
+        Ok::<_, Error>(StatusCode::CREATED)
+    };
+    let ignored = async |db: RoleScopedConnection| {
+        db.execute("INSERT INTO t VALUES (2)", &[]).await?;
+        let _ = db.execute_and_commit("SELECT 1 / 0", &[]).await;
+        let error = db.execute("INSERT INTO t VALUES (3)", &[]).await;
+        error.map(|_| StatusCode::CREATED)
+    };
+    let routes = Router::new()
+        .route("/last", post(last))
+        .route("/ignored", post(ignored));
+    let app = service(&pool, routes);
+    let send = async |uri| within(service::post(&app, uri, None)).await;
+    assert_eq!(send("/last").await.status, 201);
+    assert_eq!(send("/last").await.status, 409);
+    assert_eq!(send("/ignored").await.kind(), ErrorKind::Finished);
+    let admin = pooled.database.admin().await;
+    let stored = "SELECT array_agg(x)::text FROM t";
+    let stored = admin.query_one(stored, &[]).await.expect("it answers");
+    assert_eq!(stored.get::<_, &str>(0), "{1}");
+}
+
+#[tokio::test]
 async fn a_read_is_one_round_trip_and_a_write_two() {
     let database = database().await;
     database.execute(SETUP).await;

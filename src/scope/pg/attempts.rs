@@ -49,8 +49,10 @@ impl Attempts {
 
     pub(super) async fn open(&self, transaction: &Transaction) -> Result<Current, Error> {
         let current = transaction.open(Reset::Sent).await?;
-        if self.first_word == FirstWord::Prepared {
-            current.session.doubt();
+        match self.first_word {
+            FirstWord::Prepared => current.session.doubt(),
+            FirstWord::End => transaction.may_have_ended(&current),
+            FirstWord::Copy | FirstWord::Other => {}
         }
         Ok(current)
     }

@@ -63,8 +63,6 @@ pub(crate) enum Verdict {
 pub(crate) struct Opened {
     pub(crate) lease: Lease,
     pub(crate) begun: Begun,
-    /// When somebody has to ask whether it has begun, if not before.
-    pub(crate) answered_by: Instant,
     pub(crate) marker: String,
     pub(crate) role: RoleName,
     pub(crate) mode: AccessMode,
@@ -229,27 +227,6 @@ impl Ending {
         }
     }
 
-    /// Waits for the end of a transaction whose last statement has failed, and clears the session by a message of its own
-    /// where the reset was part of that transaction.
-    pub(crate) async fn outcome_of_failure(mut self) -> Result<(), Error> {
-        if let Some(farewell) = &mut self.farewell
-            && farewell.joined
-            && let Some(outcome) = &mut farewell.outcome
-            && let Err(error) = outcome.await
-            && !leaves_doubt(&error)
-        {
-            let cleared = self.lease.send(session::ROLLBACK_AND_RESET);
-            *farewell = Farewell {
-                outcome: None,
-                joined: false,
-                quiet: false,
-                reset: Box::pin(async move { Ok(drain(cleared?).await?) }),
-            };
-            return Err(error);
-        }
-        self.outcome().await
-    }
-
     /// Waits until it is certain how the transaction ended. The reset goes on behind the answer.
     pub(crate) async fn outcome(mut self) -> Result<(), Error> {
         let Some(farewell) = &mut self.farewell else {
@@ -260,10 +237,14 @@ impl Ending {
         };
         let result = outcome.await;
         farewell.outcome = None;
-        if let Err(error) = &result
-            && leaves_doubt(error)
-        {
-            self.lease.doubt();
+        match &result {
+            Err(error) if leaves_doubt(error) => self.lease.doubt(),
+            // The reset was part of the transaction that has failed.
+            Err(_) if farewell.joined && !self.lease.is_pooled() => {
+                let cleared = self.lease.send(session::ROLLBACK_AND_RESET);
+                farewell.reset = Box::pin(async move { Ok(drain(cleared?).await?) });
+            }
+            _ => {}
         }
         result
     }

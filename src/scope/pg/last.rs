@@ -14,15 +14,13 @@ use super::gate::{Message, Running};
 use super::hidden::Hidden;
 use super::judgement::ends_session;
 use super::statement::{Answer, Params, behind, collect};
-use super::transaction::{Current, Finished, Known, Phase, Transaction, finished};
+use super::transaction::{Current, Finished, Known, Phase, State, Transaction, finished};
 use crate::error::{Error, ErrorKind};
 
 /// A `COMMIT` on its way, behind the statement that it is to commit.
 struct Last {
     ending: Ending,
     known: Known,
-    /// Whether the client has to learn how it ends.
-    matters: bool,
     /// Whether the statement is all that was asked of the transaction.
     alone: bool,
 }
@@ -38,10 +36,7 @@ impl Transaction {
         loop {
             let current = attempts.open(self).await?;
             if current.session.is_pooled() {
-                // What the driver might have to ask behind the statement would reach another server connection.
-                let answer = Box::pin(self.run(sql, Params::Inferred(values))).await?;
-                self.commit().await?;
-                return Ok(answer);
+                return Box::pin(self.run_and_commit(sql, values)).await;
             }
             let statement = match self.known_or_prepared(&current, sql, attempts.anew()).await {
                 Ok(statement) => statement,
@@ -70,6 +65,24 @@ impl Transaction {
             }
             let _ = known.set(result.as_ref().map(|_| ()).map_err(Error::clone));
             return result;
+        }
+    }
+
+    /// As it is behind a pooler: what the driver might have to ask behind the statement would reach another server
+    /// connection there.
+    async fn run_and_commit(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, Error> {
+        self.lock().no_stream_is_open()?;
+        match self.run(sql, Params::Inferred(values)).await {
+            Ok(answer) => self.commit().await.map(|()| answer),
+            Err(error) => {
+                // As elsewhere: nothing can follow the last statement.
+                let _ = self.rollback().await;
+                Err(error)
+            }
         }
     }
 
@@ -142,11 +155,7 @@ impl Transaction {
         cx: &mut Context<'_>,
     ) -> Result<(Poll<F::Output>, Option<Last>), Failure> {
         let mut state = self.lock();
-        if let Phase::Open(open) = &state.phase
-            && !open.streams.is_empty()
-        {
-            return Err(stream_is_open().into());
-        }
+        state.no_stream_is_open()?;
         let poll = self.poll_first(&mut state, running, execute, cx)?;
         if poll.is_ready() {
             return Ok((poll, None));
@@ -161,7 +170,6 @@ impl Transaction {
         let last = Last {
             ending: Ending::send(open.opened, Verdict::Commit, matters),
             known,
-            matters,
             alone,
         };
         Ok((poll, Some(last)))
@@ -183,14 +191,12 @@ impl Transaction {
 impl Last {
     /// Waits until it is certain what became of the statement and of the transaction.
     async fn told(self, answer: Result<Answer, Error>) -> Result<Answer, Error> {
-        if answer.is_ok() && !self.matters {
-            return answer;
-        }
+        let outcome = self.ending.outcome().await;
         let error = match answer {
-            Ok(answer) => return self.ending.outcome().await.map(|()| answer),
+            Ok(answer) => return outcome.map(|()| answer),
             Err(error) => error,
         };
-        match self.ending.outcome_of_failure().await {
+        match outcome {
             // A statement that was refused is not committed, whatever became of the connection.
             Err(outcome)
                 if outcome.kind() == ErrorKind::CommitUnknown
@@ -207,9 +213,14 @@ async fn read(rows: Result<RowStream, PgError>) -> Result<Answer, Error> {
     Ok(collect(rows?).await?)
 }
 
-fn stream_is_open() -> Error {
-    Error::new(
-        ErrorKind::Statement,
-        "a stream is open, and COMMIT would wait until it is read: read it to its end, or drop it, first",
-    )
+impl State {
+    fn no_stream_is_open(&self) -> Result<(), Error> {
+        match &self.phase {
+            Phase::Open(open) if !open.streams.is_empty() => Err(Error::new(
+                ErrorKind::Statement,
+                "a stream is open, and COMMIT would wait until it is read: read it to its end, or drop it, first",
+            )),
+            _ => Ok(()),
+        }
+    }
 }

@@ -54,7 +54,6 @@ impl Transaction {
         let options = self.pool.options();
         let deadline = now + options.begin_timeout.min(LONGEST_WAIT);
         let reset_deadline = deadline.min(now + options.reset_timeout.min(LONGEST_WAIT));
-        let first_deadline = owed.as_ref().map_or(deadline, |_| reset_deadline);
         let in_doubt = Arc::clone(&session);
         let answers = async move {
             let was_reset = match owed {
@@ -110,7 +109,6 @@ impl Transaction {
             opened: Opened {
                 lease,
                 begun,
-                answered_by: first_deadline,
                 marker,
                 role: self.scope.role().clone(),
                 mode: state.mode,

@@ -159,6 +159,8 @@ pub(crate) enum FirstWord {
     Prepared,
     /// COPY, which the driver's query functions cannot answer.
     Copy,
+    /// What ends a transaction, or a part of it: the reset of a read, which runs in it, can no longer be relied on.
+    End,
     Other,
 }
 
@@ -173,6 +175,11 @@ pub(crate) fn first_word(sql: &str) -> FirstWord {
         FirstWord::Prepared
     } else if word.eq_ignore_ascii_case("copy") {
         FirstWord::Copy
+    } else if ["commit", "end", "rollback", "abort"]
+        .iter()
+        .any(|end| word.eq_ignore_ascii_case(end))
+    {
+        FirstWord::End
     } else {
         FirstWord::Other
     }

@@ -163,16 +163,9 @@ pub(super) async fn behind<F: Future>(
     current: &Current,
     sent: F,
 ) -> Result<(Result<(), BeginError>, F::Output), BeginError> {
-    let mut sent = pin!(sent);
-    if current.begun.peek().is_none() {
-        // Its own answer comes last: nobody is woken for those before it.
-        let answer = tokio::time::timeout_at(current.answered_by.into(), sent.as_mut());
-        if let Ok(answer) = answer.await {
-            return Ok((current.begun.clone().await, answer));
-        }
-    }
-    // Polled first, so that nothing more is sent once that is known.
-    match select(current.begun.clone(), sent).await {
+    // Polled first, so that nothing more is sent once that is known. And polled at all: the driver holds back what comes
+    // behind an answer of which nobody takes the parts.
+    match select(current.begun.clone(), pin!(sent)).await {
         Either::Left((Err(failure), _)) if failure.is_silence() => Err(failure),
         Either::Left((begun, sent)) => Ok((begun, sent.await)),
         Either::Right((answer, begun)) => Ok((begun.await, answer)),

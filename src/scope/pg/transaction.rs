@@ -9,7 +9,6 @@
 //! the gate of `gate.rs`; `finish.rs` decides how it ends, and `ending.rs` sends the last flight.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
 use super::attempts::Retry;
 use super::connection::Session;
@@ -89,7 +88,6 @@ pub(super) type Known = Arc<OnceLock<Result<(), Error>>>;
 pub(super) struct Current {
     pub(super) session: Arc<Session>,
     pub(super) begun: Begun,
-    pub(super) answered_by: Instant,
 }
 
 impl Transaction {
@@ -176,6 +174,13 @@ impl Transaction {
         }
     }
 
+    /// Has the end awaited, which tells whether the handler's SQL has left the transaction.
+    pub(super) fn may_have_ended(&self, current: &Current) {
+        if let Some(open) = self.lock().open_on(&current.session) {
+            open.batch = true;
+        }
+    }
+
     // --- Open → Idle ---
 
     /// Goes back to `Idle` for one more try, where the statement that failed is all that was asked of the transaction.
@@ -227,7 +232,6 @@ impl Open {
         Current {
             session: Arc::clone(&self.opened.lease),
             begun: self.opened.begun.clone(),
-            answered_by: self.opened.answered_by,
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::support::{Database, database};
 
 const TABLE: &str = "\
     CREATE TABLE notes (note text CONSTRAINT once UNIQUE DEFERRABLE INITIALLY DEFERRED);
-    GRANT SELECT, INSERT ON notes TO web_user";
+    GRANT SELECT, INSERT ON notes TO anon, web_user";
 const INSERT: &str = "INSERT INTO notes VALUES ($1) RETURNING *";
+const SHORT: std::time::Duration = std::time::Duration::from_millis(500);
 const TOKEN: Option<&str> = Some(r#"{"role":"web_user"}"#);
 
 /// `BEGIN`, the switch and the statement; check, `COMMIT` and reset.
@@ -37,6 +38,21 @@ async fn read(db: RoleScopedConnection) -> Result<String, Error> {
 async fn serializable(db: RoleScopedConnection) -> Result<String, Error> {
     db.isolation(Isolation::Serializable)?;
     read(db).await
+}
+
+async fn plain(db: RoleScopedConnection) -> Result<String, Error> {
+    db.query_one_scalar("SELECT 'plain'", &[]).await
+}
+
+async fn leaves(db: RoleScopedConnection) -> Result<String, Error> {
+    db.query_one_scalar("SELECT set_config('app.kept', 'left', false)", &[])
+        .await
+}
+
+async fn fails_alone(db: RoleScopedConnection) -> Result<(), Error> {
+    let sql = "INSERT INTO notes SELECT (1 / (SELECT 0))::text";
+    db.execute_and_commit(sql, &[]).await?;
+    Ok(())
 }
 
 async fn fails_reading(db: RoleScopedConnection) -> Result<(), Error> {
@@ -100,12 +116,16 @@ impl Service {
         let database = database().await;
         database.execute(TABLE).await;
         let proxy = Proxy::start(&database);
-        let pool = proxy.pool_builder().build().await.expect("it is built");
+        let builder = proxy.pool_builder().reset_timeout(SHORT);
+        let pool = builder.build().await.expect("it is built");
         let routes = Router::new()
             .route("/last", post(last))
             .route("/second", post(second))
             .route("/read", get(read))
             .route("/serializable", get(serializable))
+            .route("/plain", get(plain))
+            .route("/leaves", get(leaves))
+            .route("/fails_alone", post(fails_alone))
             .route("/fails", post(fails).get(fails_reading))
             .route("/swallow", post(swallow))
             .route("/give_up", post(give_up))
@@ -120,6 +140,7 @@ impl Service {
         };
         this.post("/second").await.ok();
         this.get("/read").await.ok();
+        this.get("/plain").await.ok();
         this.database.execute("TRUNCATE notes").await;
         this.proxy.rests().await;
         this
@@ -139,7 +160,7 @@ impl Service {
         self.proxy.hold();
         tokio::spawn(async move {
             match uri {
-                "/read" | "/serializable" => service::get(&app, uri, TOKEN).await,
+                "/read" | "/plain" | "/serializable" => service::get(&app, uri, TOKEN).await,
                 _ => service::post(&app, uri, TOKEN).await,
             }
         })
@@ -181,11 +202,13 @@ async fn the_second_statement_of_a_write_brings_the_commit_along() {
 }
 
 #[tokio::test]
-async fn a_read_does_not_wait_for_its_end_unless_that_matters() {
+async fn a_read_is_one_round_trip_and_waits_for_its_commit_too() {
     let service = Service::new().await;
     let sent = service.send("/read");
+    // A read's reset is in the message of its COMMIT.
     service.proxy.sees(&["Q", "BE", "BE", "BE", "Q"]).await;
-    for _ in 0..3 {
+    for _ in 0..5 {
+        assert!(!sent.is_finished(), "it is answered too early");
         service.proxy.release_one();
     }
     assert_eq!(within(sent).await.expect("no panic").ok(), "read");
@@ -224,6 +247,7 @@ async fn nothing_is_committed_where_the_statement_fails_and_the_session_goes_on(
     let service = Service::new().await;
     assert_eq!(service.post("/fails").await.status, 400);
     assert_eq!(service.get("/fails").await.status, 400);
+    assert_eq!(service.post("/fails_alone").await.status, 400);
     assert_eq!(service.get("/read").await.ok(), "read");
     assert_eq!(service.stored().await, [""; 0]);
     service.post("/last").await.ok();
@@ -266,9 +290,7 @@ async fn a_silent_begin_leaves_it_unknown_too() {
     let database = database().await;
     database.execute(TABLE).await;
     let proxy = Proxy::start(&database);
-    let pool = proxy
-        .pool_builder()
-        .begin_timeout(std::time::Duration::from_millis(300));
+    let pool = proxy.pool_builder().begin_timeout(SHORT);
     let pool = pool.build().await.expect("it is built");
     let app = service(&pool, Router::new().route("/", post(swallow)));
     within(service::post(&app, "/", TOKEN)).await.ok();
@@ -276,6 +298,45 @@ async fn a_silent_begin_leaves_it_unknown_too() {
     proxy.hold();
     let reply = within(service::post(&app, "/", TOKEN)).await;
     assert_eq!(reply.kind(), ErrorKind::CommitUnknown);
+}
+
+#[tokio::test]
+async fn behind_a_reset_that_was_refused_nothing_is_stored() {
+    let service = Service::new().await;
+    service
+        .database
+        .execute("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC")
+        .await;
+    service.get("/leaves").await.ok();
+    let reply = service.post("/last").await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.kind()),
+        (503, ErrorKind::ConnectionLost)
+    );
+    assert_eq!(service.stored().await, [""; 0]);
+    service.post("/last").await.ok();
+    assert_eq!(service.stored().await, ["last"]);
+}
+
+#[tokio::test]
+async fn behind_a_reset_that_is_not_answered_it_is_unknown() {
+    let service = Service::new().await;
+    let sent = service.send("/plain");
+    service.proxy.flight(&["Q", "BE", "BE"]).await;
+    assert_eq!(within(sent).await.expect("no panic").ok(), "plain");
+    service.proxy.sees(&["BE", "Q"]).await;
+    let reply = service.post("/swallow").await;
+    assert_eq!(reply.kind(), ErrorKind::CommitUnknown);
+    service.proxy.pass();
+}
+
+#[tokio::test]
+async fn without_a_token_it_is_the_same() {
+    let service = Service::new().await;
+    within(service::post(&service.app, "/last", None))
+        .await
+        .ok();
+    assert_eq!(service.stored().await, ["last"]);
 }
 
 #[tokio::test]

@@ -361,3 +361,32 @@ async fn whoever_waits_for_an_unanswered_reset_gives_up_at_the_deadline() {
     );
     assert_eq!(pool.status().connections_discarded, 1);
 }
+
+#[tokio::test]
+async fn a_read_whose_statement_ended_the_transaction_is_a_500_and_leaves_nothing() {
+    let database = database().await;
+    let grant = format!("GRANT TEMPORARY ON DATABASE {} TO PUBLIC", database.name());
+    database.execute(&grant).await;
+    let pool = database.pool_of_one().await;
+    let clean = traces(&pool).await;
+    for (number, end) in ["COMMIT", "/* */ rollback", "END", "Abort"]
+        .into_iter()
+        .enumerate()
+    {
+        let leave = get(move |db: RoleScopedConnection| async move {
+            db.execute(end, &[]).await?;
+            // Outside of the transaction it may write, and the reset of a read would leave this behind.
+            db.execute("CREATE TEMP TABLE t (x int)", &[]).await?;
+            Ok::<_, Error>("left")
+        });
+        let app = service(&pool, Router::new().route("/", leave));
+        let reply = service::get(&app, "/", ALICE).await;
+        assert_eq!(reply.kind(), ErrorKind::ScopeLeft, "{end}");
+        assert_eq!(traces(&pool).await, clean, "{end}");
+        assert_eq!(
+            pool.status().connections_created,
+            number as u64 + 2,
+            "{end}"
+        );
+    }
+}
