@@ -47,8 +47,12 @@ impl Attempts {
         })
     }
 
-    pub(super) async fn open(&self, transaction: &Transaction) -> Result<Current, Error> {
-        let current = transaction.open(Reset::Sent).await?;
+    pub(super) async fn open(
+        &self,
+        transaction: &Transaction,
+        reset: Reset,
+    ) -> Result<Current, Error> {
+        let current = transaction.open(reset).await?;
         match self.first_word {
             FirstWord::Prepared => current.session.doubt(),
             FirstWord::End => transaction.may_have_ended(&current),

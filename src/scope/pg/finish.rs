@@ -134,7 +134,7 @@ impl Transaction {
         outcome
     }
 
-    fn end(&self, verdict: Verdict, by: Finished) -> Result<Option<Ending>, Error> {
+    pub(super) fn end(&self, verdict: Verdict, by: Finished) -> Result<Option<Ending>, Error> {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Finished(_)) {
             return Err(finished());

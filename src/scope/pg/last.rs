@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio_postgres::types::ToSql;
@@ -13,6 +13,7 @@ use super::ending::{Ending, Verdict};
 use super::gate::{Message, Running};
 use super::hidden::Hidden;
 use super::judgement::ends_session;
+use super::lease::Reset;
 use super::statement::{Answer, Params, behind, collect};
 use super::transaction::{Current, Finished, Known, Phase, State, Transaction, finished};
 use crate::error::{Error, ErrorKind};
@@ -32,9 +33,23 @@ impl Transaction {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Answer, Error> {
+        let mut unsent = Unsent {
+            transaction: self,
+            known: Known::default(),
+        };
+        let result = self.try_last(sql, values).await;
+        if let Err(error) = &result {
+            unsent.known = Arc::new(OnceLock::from(Err(error.clone())));
+        }
+        drop(unsent);
+        result
+    }
+
+    async fn try_last(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Answer, Error> {
         let mut attempts = Attempts::at(sql)?;
         loop {
-            let current = attempts.open(self).await?;
+            // A COMMIT behind a reset that may have failed could not be taken back.
+            let current = attempts.open(self, Reset::Answered).await?;
             if current.session.is_pooled() {
                 return Box::pin(self.run_and_commit(sql, values)).await;
             }
@@ -76,14 +91,9 @@ impl Transaction {
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Answer, Error> {
         self.lock().no_stream_is_open()?;
-        match self.run(sql, Params::Inferred(values)).await {
-            Ok(answer) => self.commit().await.map(|()| answer),
-            Err(error) => {
-                // As elsewhere: nothing can follow the last statement.
-                let _ = self.rollback().await;
-                Err(error)
-            }
-        }
+        let answer = self.run(sql, Params::Inferred(values)).await?;
+        self.commit().await?;
+        Ok(answer)
     }
 
     async fn known_or_prepared(
@@ -185,6 +195,21 @@ impl Transaction {
             }
             _ => false,
         }
+    }
+}
+
+/// Whoever has asked for a last statement gets no success without it: where it was not sent, for whatever reason, the
+/// transaction ends here and now, and the response learns why.
+struct Unsent<'a> {
+    transaction: &'a Transaction,
+    known: Known,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        let by = Finished::Committed(Arc::clone(&self.known));
+        // Nothing is left to be ended where the statement was sent, or the transaction had ended before.
+        drop(self.transaction.end(Verdict::Rollback, by));
     }
 }
 

@@ -66,6 +66,10 @@ impl Transaction {
                     .map_err(|error| BeginError::unanswered(begin_error(error, was_reset)))?,
                 Err(error) => return Err(BeginError::unanswered(error)),
             }
+            if !was_reset {
+                // It failed while the session was idle. Whatever the answers are, they are not shown.
+                return Err(BeginError::unanswered(not_reset(None)));
+            }
             for settings in start.into_iter().chain(settings) {
                 settings
                     .await
@@ -201,12 +205,25 @@ async fn read_ahead(
 /// A session that was ended while it was idle may say so in place of an answer. One that was not reset is still in the
 /// transaction in which that failed.
 fn begin_error(error: PgError, was_reset: bool) -> Error {
-    let message = match error.code() {
-        Some(code) if ends_session(code) => "the connection to the database was lost",
-        Some(_) if !was_reset => "the session could not be reset",
-        _ => return error.into(),
-    };
-    Error::with_source(ErrorKind::ConnectionLost, message, error)
+    match error.code() {
+        Some(code) if ends_session(code) => Error::with_source(
+            ErrorKind::ConnectionLost,
+            "the connection to the database was lost",
+            error,
+        ),
+        Some(code) if !was_reset && *code == SqlState::IN_FAILED_SQL_TRANSACTION => {
+            not_reset(Some(error))
+        }
+        _ => error.into(),
+    }
+}
+
+fn not_reset(error: Option<PgError>) -> Error {
+    let message = "the session could not be reset after its last transaction";
+    match error {
+        Some(error) => Error::with_source(ErrorKind::ConnectionLost, message, error),
+        None => Error::new(ErrorKind::ConnectionLost, message),
+    }
 }
 
 /// What the service or a role has set cannot be set: that is no fault of the client's.

@@ -108,8 +108,10 @@ macro_rules! reset {
     };
 }
 
-// Whoever has the session next sends `BEGIN` behind the reset without waiting for it. So wherever a reset fails, it
-// leaves a transaction that has failed, in which that `BEGIN` and all behind it fail as well.
+// Whoever has the session next sends `BEGIN` behind the reset without waiting for it. So where a reset fails, it leaves a
+// transaction that has failed, in which that `BEGIN` and all behind it fail as well. Only what keeps the reset's own `BEGIN`
+// or its last `COMMIT` from running does not: then the next transaction, which reads the reset's answer first, shows nothing
+// of its own and is rolled back. A `COMMIT` is never sent along with a `BEGIN` like that.
 
 /// Clears all that a request can leave behind on a session, but for prepared statements.
 pub(crate) const RESET: &str = concat!("BEGIN; ", reset!(), "; COMMIT");

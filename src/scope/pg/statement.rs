@@ -51,7 +51,7 @@ impl Transaction {
     pub(super) async fn flow(&self, sql: &str, params: Params<'_>) -> Result<Flow<'_>, Error> {
         let mut attempts = Attempts::at(sql)?;
         loop {
-            let current = attempts.open(self).await?;
+            let current = attempts.open(self, Reset::Sent).await?;
             let flow = self.attempt(&current, sql, params, attempts.anew()).await;
             match flow {
                 Ok(flow) => return Ok(flow),

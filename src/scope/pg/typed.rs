@@ -9,6 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::attempts::{Attempts, Failure, names_another_shape};
 use super::gate::{Gate, Message, Running};
 use super::hidden::Hidden;
+use super::lease::Reset;
 use super::statement::{Flow, behind};
 use super::statements::ParameterTypes;
 use super::transaction::{Current, Transaction};
@@ -25,7 +26,7 @@ impl Transaction {
     ) -> Result<u64, Error> {
         let mut attempts = Attempts::at(sql)?;
         loop {
-            let current = attempts.open(self).await?;
+            let current = attempts.open(self, Reset::Sent).await?;
             match self.command(&current, sql, typed).await {
                 Ok(affected) => return Ok(affected),
                 Err(failure) => attempts.once_more(self, &current, failure)?,

@@ -8,6 +8,8 @@ mod last_statement;
 mod late_cancel;
 mod lost_connections;
 mod odd_requests;
+mod pieces;
+mod pipelined;
 mod pool;
 mod release;
 mod resting;
