@@ -340,7 +340,7 @@ async fn a_savepoint_of_another_clone_does_not_undo_the_last_statement() {
             db.execute_and_commit("INSERT INTO notes VALUES ('x')", &[]),
             savepoint.rollback(),
         );
-        assert!(undone.is_err() != last.is_err());
+        assert!(undone.is_ok() || last.is_ok());
         last.map(|_| "stored")
     };
     let app = service(&pool, Router::new().route("/", post(both)));
@@ -419,7 +419,7 @@ async fn a_read_whose_last_statement_notifies_waits_for_its_commit() {
     let app = service(&pool, Router::new().route("/", get(notify)));
     within(service::get(&app, "/", ALICE)).await.ok();
     proxy.rests().await;
-    proxy.cut_at(Cut::Unsent, "COMMIT");
+    proxy.cut_at(Cut::Unsent, "CLOSE ALL");
     let reply = within(service::get(&app, "/", ALICE)).await;
     assert_eq!(reply.kind(), ErrorKind::ConnectionLost, "it was not sent");
 }
