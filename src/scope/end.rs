@@ -64,8 +64,8 @@ impl RoleScopedConnection {
     /// only the handler can tell, and too late: there is no form that wants exactly one.
     ///
     /// The first use of a statement on a connection takes a round trip more. Behind a [pooler](super::Pooler) it is a
-    /// [`query`](Self::query) and a [`commit`](Self::commit), one after the other. At `READ ONLY`, below `SERIALIZABLE`,
-    /// the statement's answer is all that is waited for: there is nothing to be stored.
+    /// [`query`](Self::query) and a [`commit`](Self::commit), one after the other. Where it is the first statement, too, it
+    /// waits until the connection's last reset is answered, as others need not: a `COMMIT` cannot be taken back.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl RoleScopedConnection {
     ///
     /// Statement and `COMMIT` are sent together and never cancelled. If the future is dropped before they are answered, a
     /// 2xx response becomes a 500 that says that the outcome is unknown. Dropped before they are sent, while it waits for
-    /// a connection or prepares the statement, or behind a pooler, it is as a [`query`](Self::query) that was dropped.
+    /// a connection or prepares the statement, it rolls the transaction back, and a 2xx response becomes a 500 all the same.
     ///
     /// # Examples
     ///

@@ -14,7 +14,7 @@
 //! 5. 2xx and 3xx commit, everything else rolls back. Where something may have been changed, the response waits for it.
 //! 6. The session is reset and goes back to the pool. The next transaction's `BEGIN` may be sent behind the reset
 //!    without waiting for it; the answer to the reset is read ahead of its own. Where the reset has failed, nothing
-//!    behind it has an effect, the session is closed, and another one serves.
+//!    behind it is shown or stored, the session is closed, and another one serves.
 //!
 //! # Who ends the transaction
 //!
