@@ -14,7 +14,17 @@ use crate::rounds::{Line, Plan, interleave, scripts};
 use crate::variants::{Series, Servers, rolescope, serve};
 
 const CONNECTIONS: usize = 16;
-const ROLES: [usize; 5] = [1, 2, 10, 100, 1000];
+/// How many roles, and how many statements each session keeps.
+const ROLES: [(usize, usize); 6] = [
+    (1, KEPT),
+    (2, KEPT),
+    (10, KEPT),
+    (100, KEPT),
+    (1000, KEPT),
+    (1000, 1024),
+];
+/// The pool's default.
+pub(crate) const KEPT: usize = 256;
 /// Roles for (f), whose sessions have one statement for all roles.
 const SHARED: [usize; 2] = [1, 2];
 const CLAIMS: [usize; 5] = [100, 1024, 2048, 4096, 8192];
@@ -82,7 +92,7 @@ fn crowd(time: Duration, runtime: &Runtime, database: &Database) -> Result<u64, 
 /// One pool for each number of roles, so that none evicts another's statements.
 fn roles(plan: Plan, runtime: &Runtime, database: &Database) -> Result<u64, String> {
     runtime.block_on(async {
-        let count = ROLES.into_iter().max().unwrap_or(0);
+        let count = ROLES.iter().map(|(count, _)| *count).max().unwrap_or(0);
         let mut sql = String::new();
         for role in 0..count {
             let _ = write!(sql, "CREATE ROLE user_{role} NOLOGIN IN ROLE web_user; GRANT user_{role} TO authenticator; ");
@@ -93,18 +103,20 @@ fn roles(plan: Plan, runtime: &Runtime, database: &Database) -> Result<u64, Stri
     let proxy = Proxy::start(database.port(), Duration::ZERO)?;
     let mut parses = Vec::new();
     let mut lines = Vec::new();
-    for count in ROLES {
+    for (count, kept) in ROLES {
         let scripts = role_scripts(count)?;
-        let counted = runtime.block_on(start(proxy.port()))?;
+        let counted = runtime.block_on(start(proxy.port(), kept))?;
         // Until each session has seen each role, or given some of them up again.
-        let settled = (plan.slice * 3).max(Duration::from_millis(200));
+        let turns = if count < 1000 { 3 } else { 15 };
+        let settled = (plan.slice * turns).max(Duration::from_millis(200));
         load::run(counted, &scripts, Duration::ZERO, settled);
         let before = proxy.parses();
         let slice = load::run(counted, &scripts, Duration::ZERO, plan.slice);
         let requests = slice.latencies.len() as f64;
         // Those under way at the end are counted there and not here.
         parses.push((proxy.parses() - before) as f64 / (requests + CONNECTIONS as f64));
-        let timed = runtime.block_on(start(database.port()))?;
+        let timed = runtime.block_on(start(database.port(), kept))?;
+        load::run(timed, &scripts, Duration::ZERO, settled);
         lines.push((timed, scripts));
     }
     let servers = runtime.block_on(Servers::start(database.port()))?;
@@ -112,18 +124,16 @@ fn roles(plan: Plan, runtime: &Runtime, database: &Database) -> Result<u64, Stri
         lines.push((servers.port(Series::Careful), role_scripts(count)?));
     }
     let lines = measure(plan, &lines);
+    println!("\n### Roles, at random: {CONNECTIONS} connections, a pool of 10\n");
     println!(
-        "\n### Roles, at random: {CONNECTIONS} connections, a pool of 10, each session keeps 256 statements\n"
-    );
-    println!(
-        "| roles | requests/s | time × that of the first | p99 ms | CPU µs: service | PostgreSQL | found in the statement cache | errors |"
+        "| roles, statements that a session keeps | requests/s | time × that of the first | p99 ms | CPU µs: service | PostgreSQL | found in the statement cache | errors |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for ((count, line), parses) in ROLES.iter().zip(&lines).zip(&parses) {
+    for (((count, kept), line), parses) in ROLES.iter().zip(&lines).zip(&parses) {
         let hits = (1.0 - parses).max(0.0) * 100.0;
         println!(
             "{} {hits:.1} % | {} |",
-            figures(&count.to_string(), line, &lines[0]),
+            figures(&format!("{count}, {kept}"), line, &lines[0]),
             line.errors()
         );
     }
@@ -139,9 +149,9 @@ fn roles(plan: Plan, runtime: &Runtime, database: &Database) -> Result<u64, Stri
 }
 
 /// Starts the service with a pool of its own.
-async fn start(database: u16) -> Result<u16, String> {
+async fn start(database: u16, kept: usize) -> Result<u16, String> {
     let url = database::url("authenticator", database);
-    serve(rolescope::app(&url).await?).await
+    serve(rolescope::app(&url, kept).await?).await
 }
 
 fn role_scripts(count: usize) -> Result<Vec<Script>, String> {
@@ -173,7 +183,7 @@ impl Random {
 }
 
 fn claims_size(plan: Plan, runtime: &Runtime, database: &Database) -> Result<u64, String> {
-    let port = runtime.block_on(start(database.port()))?;
+    let port = runtime.block_on(start(database.port(), KEPT))?;
     let mut lines = Vec::new();
     for bytes in CLAIMS {
         let scripts = (0..CONNECTIONS).map(|connection| {

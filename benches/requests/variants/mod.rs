@@ -203,7 +203,7 @@ impl Servers {
         Ok(Self {
             floor: serve(floor("alice", POOL).await?).await?,
             other_floor: serve(floor("bob", 1).await?).await?,
-            rolescope: serve(rolescope::app(&url).await?).await?,
+            rolescope: serve(rolescope::app(&url, crate::scale::KEPT).await?).await?,
             usual: serve(usual::app(&url).await?).await?,
             careful: serve(careful::app(&url).await?).await?,
             postgrest: match postgrest::program() {

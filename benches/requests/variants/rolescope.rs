@@ -35,11 +35,13 @@ fn verifier() -> Result<JwtVerifier, String> {
         .map_err(|e| e.to_string())
 }
 
-pub(crate) async fn app(url: &str) -> Result<Router, String> {
+/// The services, with a pool whose sessions keep so many statements.
+pub(crate) async fn app(url: &str, statements: usize) -> Result<Router, String> {
     let pool = RoleScopedPool::builder(url)
         .map_err(|e| e.to_string())?
         .anonymous_role("anon")
         .max_size(super::POOL)
+        .statement_cache(statements)
         .build()
         .await
         .map_err(|e| e.to_string())?;

@@ -304,8 +304,6 @@ async fn nothing_is_committed_where_another_clones_statement_before_it_fails() {
             after - before,
             "{round} {reply:?}"
         );
-        // Once both are prepared, they are sent in this order.
-        assert!(round < 2 || !reply.status.is_success(), "{round} {reply:?}");
     }
 }
 
