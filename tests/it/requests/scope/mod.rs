@@ -19,3 +19,4 @@ mod setup;
 mod statements;
 mod storm;
 mod switch;
+mod unreset;
