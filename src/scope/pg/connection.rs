@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// Takes the answers that the next transaction reads itself, ahead of its own. They are on their way, and unless they
-    /// are what they should be, nothing that is sent behind them has an effect.
+    /// are what they should be, nothing that is sent behind them is shown or stored.
     pub(crate) fn take_prompt_farewell(&mut self) -> Option<Farewell> {
         self.farewell.take_if(|farewell| farewell.is_prompt())
     }

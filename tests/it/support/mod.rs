@@ -137,6 +137,18 @@ impl Database {
         &self.name
     }
 
+    /// Returns the socket that its server listens on.
+    #[cfg(all(feature = "axum", any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        let config: tokio_postgres::Config = self.url("postgres").parse().expect("a URL");
+        match config.get_hosts() {
+            [tokio_postgres::config::Host::Unix(directory)] => {
+                directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]))
+            }
+            hosts => panic!("it listens on a socket, not on {hosts:?}"),
+        }
+    }
+
     /// Connects as the superuser.
     pub(crate) async fn admin(&self) -> Client {
         connect(&self.url("postgres")).await

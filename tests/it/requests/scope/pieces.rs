@@ -10,7 +10,6 @@ use axum::routing::{get, post};
 use rolescope::{Error, RoleScopedConnection, RoleScopedPool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
-use tokio_postgres::config::Host;
 
 use crate::support::database;
 use crate::support::proxy::within;
@@ -56,13 +55,7 @@ async fn last(db: RoleScopedConnection) -> Result<String, Error> {
 #[tokio::test]
 async fn nobody_waits_for_a_deadline_before_answers_are_taken() {
     let database = database().await;
-    let url = database.url("authenticator");
-    let config: tokio_postgres::Config = url.parse().expect("a URL");
-    let [Host::Unix(directory)] = config.get_hosts() else {
-        panic!("it listens on a socket")
-    };
-    let socket = directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]));
-    let pieces = in_pieces(socket).await.port();
+    let pieces = in_pieces(database.socket()).await.port();
     // A deadline that came to the rescue would come too late.
     let never = Duration::from_secs(3600);
     let name = database.name();

@@ -7,7 +7,6 @@ use axum::routing::post;
 use rolescope::{Error, RoleScopedConnection, RoleScopedPool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
-use tokio_postgres::config::Host;
 
 use crate::support::database;
 use crate::support::proxy::within;
@@ -63,15 +62,9 @@ async fn seen(db: RoleScopedConnection) -> Result<String, Error> {
 #[tokio::test]
 async fn what_ran_on_a_session_that_was_not_reset_is_not_shown() {
     let database = database().await;
-    let url = database.url("authenticator");
-    let config: tokio_postgres::Config = url.parse().expect("a URL");
-    let [Host::Unix(directory)] = config.get_hosts() else {
-        panic!("it listens on a socket")
-    };
-    let socket = directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]));
     let url = format!(
         "postgres://authenticator@127.0.0.1:{}/{}",
-        spoiling_the_first_reset(socket).await,
+        spoiling_the_first_reset(database.socket()).await,
         database.name()
     );
     let pool = RoleScopedPool::builder(&url)
