@@ -21,10 +21,10 @@ const ROLES: [(usize, usize); 6] = [
     (10, KEPT),
     (100, KEPT),
     (1000, KEPT),
-    (1000, 1024),
+    (1000, 256),
 ];
 /// The pool's default.
-pub(crate) const KEPT: usize = 256;
+pub(crate) const KEPT: usize = 1024;
 /// Roles for (f), whose sessions have one statement for all roles.
 const SHARED: [usize; 2] = [1, 2];
 const CLAIMS: [usize; 5] = [100, 1024, 2048, 4096, 8192];

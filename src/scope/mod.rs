@@ -109,7 +109,7 @@
 //! | `max_size` | 10 | how many connections there may be |
 //! | `max_lifetime` | 30 min | the age at which a connection is replaced |
 //! | `idle_timeout` | 10 min | how long a connection may be idle before it is closed |
-//! | `statement_cache` | 256 | how many prepared statements each connection keeps |
+//! | `statement_cache` | 1024 | how many prepared statements each connection keeps |
 //! | `app_setting` | none | a setting of your own in every transaction |
 //! | `claim_settings` | no | `request.jwt.claim.NAME` for each claim, too |
 //! | `role_settings` | no | whether `ALTER ROLE .. SET` counts for a request's role |
