@@ -145,10 +145,8 @@ impl RoleScopedPoolBuilder {
         self
     }
 
-    /// Sets how many prepared statements each connection keeps, over all roles. Defaults to 1024; 0 keeps none.
-    ///
-    /// A statement is kept once for each role that runs it. PostgreSQL needs about 20 KiB of the session's memory for a
-    /// simple one, and about twice the time for a request whose statement is not kept.
+    /// Sets how many prepared statements each connection keeps, one for each role and text. Defaults to 1024; 0 keeps none.
+    /// PostgreSQL needs about 20 KiB of the session's memory for a simple one. One that is not kept takes twice the time.
     pub fn statement_cache(mut self, statements: usize) -> Self {
         self.statement_cache = statements;
         self
