@@ -128,7 +128,15 @@
 //! | `begin_timeout` | 5 s | the answer to `BEGIN` and the switch | 503, `Unavailable`, and the session is closed; 500, [`CommitUnknown`](crate::ErrorKind::CommitUnknown), where COMMIT was sent behind them |
 //! | `statement_timeout` | the server's | a statement | 504, SQLSTATE 57014 |
 //! | `idle_in_transaction_timeout` | 60 s | the next statement of a transaction | 503, and the session is closed |
-//! | `reset_timeout` | 1 s | the answer to a session's reset | the session is closed, and a statement that was sent behind it is sent once more on another; where that is not safe, as `begin_timeout` |
+//! | `reset_timeout` | 1 s | the answer to ROLLBACK, and to a session's reset | the session is closed, and a statement that was sent behind it is sent once more on another; where that is not safe, as `begin_timeout` |
+//!
+//! While no connection can be made, one attempt a second is let through. Requests for which none is idle are told at once:
+//! 503, [`Unavailable`](crate::ErrorKind::Unavailable). So are those for which the server has no place left: let it have
+//! `max_size` for each pool, in its `max_connections` and in the limits of database and login role.
+//!
+//! Nothing but the server ends a statement or a COMMIT that it has begun to answer to. For one that falls silent there
+//! (a network that drops all, a process that is stopped), put a timeout around the handlers (`TimeoutLayer` of
+//! `tower_http::timeout`), and on TCP `tcp_user_timeout`, `keepalives_idle` and `keepalives_interval` into the URL.
 //!
 //! Of requests, by [`RoleScopeLayer`]:
 //!

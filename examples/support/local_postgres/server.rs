@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::programs::{Programs, Search};
 
@@ -128,6 +129,46 @@ impl LocalPostgres {
         Ok(this)
     }
 
+    /// Ends the server as `pg_ctl stop` does, `fast` by the signal `INT` and `immediate` by `QUIT`, and waits for its end.
+    /// Its files stay for [`start_again`](Self::start_again).
+    pub(crate) fn stop(&self, signal: &str) {
+        std::fs::write(self.directory.join("stopped"), "").expect("a file can be made");
+        let killed = Command::new("kill")
+            .args([&format!("-{signal}"), &*self.pid().to_string()])
+            .status();
+        assert!(killed.is_ok_and(|status| status.success()), "it runs");
+        self.wait_until(|pid_file| pid_file.is_none());
+    }
+
+    /// Starts a server again that was stopped, and waits until it takes connections.
+    pub(crate) fn start_again(&self) {
+        let [stopped, started] = ["stopped", "started"].map(|name| self.directory.join(name));
+        std::fs::rename(stopped, started).expect("it was stopped");
+        self.wait_until(|pid_file| {
+            pid_file.is_some_and(|text| text.lines().nth(7).is_some_and(|l| l.starts_with("ready")))
+        });
+    }
+
+    /// Returns the process id of the server, the parent of those that serve its sessions.
+    pub(crate) fn pid(&self) -> u32 {
+        let line = self
+            .pid_file()
+            .and_then(|text| text.lines().next()?.parse().ok());
+        line.expect("the server runs")
+    }
+
+    fn pid_file(&self) -> Option<String> {
+        std::fs::read_to_string(self.directory.join("data/postmaster.pid")).ok()
+    }
+
+    fn wait_until(&self, condition: impl Fn(Option<String>) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !condition(self.pid_file()) {
+            assert!(Instant::now() < deadline, "it takes longer than 30 s");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Returns the URL for the superuser `postgres`.
     pub(crate) fn superuser_url(&self, database: &str) -> String {
         self.url("postgres", database)
@@ -238,7 +279,7 @@ fn ids_of(name: &str, passwd: &str) -> Option<(u32, u32)> {
 ///
 /// It prints `ready DIRECTORY`, or else what went wrong, of which only the end, since nobody reads the pipe while it
 /// fills. QUIT is repeated because a shell starts background jobs with QUIT ignored: the server does not hear it until it
-/// has set its handlers. Socket paths are limited to 103 bytes on some systems, hence the limit on the base directory.
+/// has set its handlers. Where there is a file `stopped`, the server is started again once that is called `started`. Socket paths are limited to 103 bytes on some systems, hence the limit on the base directory.
 const SUPERVISOR: &str = r#"
 umask 077
 trap '' PIPE
@@ -284,25 +325,37 @@ then
     exit 1
 fi
 
-"$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses="$address" -c max_connections=200 -c shared_buffers=32MB \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
-    -c dynamic_shared_memory_type=mmap -c autovacuum=off -c jit=off -c log_destination=stderr -c logging_collector=off \
-    "$@" >"$dir/log" 2>&1 3<&- &
-server=$!
-(
-    trap - EXIT
-    while kill -0 "$server"; do
-        case $(sed -n 8p "$dir/data/postmaster.pid") in ready*) echo "ready $dir" && exit ;; esac
-        sleep 0.01
-    done
-) 3<&- &
-(
-    trap - EXIT
-    read -r end <&3
-    while kill -QUIT "$server"; do sleep 0.05; done
-) &
-watch=$!
-wait "$server"
-server=
+again() {
+    while [ -e "$dir/stopped" ]; do sleep 0.01; done
+    [ -e "$dir/started" ]
+}
+: >"$dir/log"
+while
+    "$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses="$address" -c max_connections=200 -c shared_buffers=32MB \
+        -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
+        -c dynamic_shared_memory_type=mmap -c autovacuum=off -c jit=off -c log_destination=stderr -c logging_collector=off \
+        "$@" >>"$dir/log" 2>&1 3<&- &
+    server=$!
+    [ -n "$watch" ] || {
+        (
+            trap - EXIT
+            while kill -0 "$server"; do
+                case $(sed -n 8p "$dir/data/postmaster.pid") in ready*) echo "ready $dir" && exit ;; esac
+                sleep 0.01
+            done
+        ) 3<&- &
+        (
+            trap - EXIT
+            read -r end <&3
+            while kill -TERM $$; do sleep 0.05; done
+        ) &
+        watch=$!
+    }
+    wait "$server"
+    server=
+    again
+do
+    sleep 0.01
+done
 tail -c 4000 "$dir/log"
 "#;

@@ -79,6 +79,16 @@ impl Opened {
             _ => verdict,
         }
     }
+
+    /// The reset that is sent as a message of its own.
+    fn reset(&self) -> &'static str {
+        match self.begun.peek() {
+            Some(Err(failure)) if failure.error.kind() == ErrorKind::RoleRefused => {
+                session::RESET_OF_REFUSED
+            }
+            _ => session::RESET,
+        }
+    }
 }
 
 /// An end that has been sent.
@@ -88,6 +98,8 @@ impl Opened {
 pub(crate) struct Ending {
     lease: Lease,
     farewell: Option<Farewell>,
+    /// When a ROLLBACK has to be answered. A COMMIT is waited for as long as it takes.
+    answered_by: Option<Instant>,
 }
 
 impl Ending {
@@ -100,8 +112,8 @@ impl Ending {
         let session = Arc::clone(&opened.lease);
         let sent = opened.what_to_send(verdict);
         let (check, end, reset) = match (sent, awaited) {
-            (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(session::RESET)),
-            (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(session::RESET)),
+            (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(opened.reset())),
+            (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(opened.reset())),
             (Verdict::Commit, false) => (Control::CheckAndUnlock, session::RESET_AND_COMMIT, None),
             (Verdict::Rollback, false) => (Control::Check, session::ROLLBACK_AND_RESET, None),
         };
@@ -143,6 +155,7 @@ impl Ending {
             None => Box::pin(ready(Ok(()))),
         };
         Self {
+            answered_by: rollback_deadline(verdict, &opened.lease),
             lease: opened.lease,
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
@@ -217,6 +230,7 @@ impl Ending {
             }
         };
         Self {
+            answered_by: rollback_deadline(verdict, &opened.lease),
             lease: opened.lease,
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
@@ -235,7 +249,12 @@ impl Ending {
         let Some(outcome) = &mut farewell.outcome else {
             return Ok(());
         };
-        let result = outcome.await;
+        let result = match self.answered_by {
+            None => outcome.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), outcome)
+                .await
+                .unwrap_or_else(|elapsed| Err(rollback_unanswered(elapsed))),
+        };
         farewell.outcome = None;
         match &result {
             Err(error) if leaves_doubt(error) => self.lease.doubt(),
@@ -265,6 +284,19 @@ impl Drop for Ending {
             self.lease.leave(farewell);
         }
     }
+}
+
+/// A ROLLBACK that is not answered is done when the session is closed, at the latest: nobody has to wait for that.
+fn rollback_deadline(verdict: Verdict, lease: &Lease) -> Option<Instant> {
+    (verdict == Verdict::Rollback).then(|| lease.reset_deadline())
+}
+
+fn rollback_unanswered(elapsed: tokio::time::error::Elapsed) -> Error {
+    Error::with_source(
+        ErrorKind::Unavailable,
+        "the database did not answer ROLLBACK in time",
+        elapsed,
+    )
 }
 
 /// Waits for the answer to the first statement of a message. The rest is left to be read.

@@ -1,10 +1,9 @@
 //! Takes sessions from the pool: fairly, in time, and only ones whose last reset has been sent.
 
-use std::future::{Future, poll_fn};
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::{Builder, Pool, PooledConnection};
@@ -15,9 +14,6 @@ use super::connection::{Farewell, Session};
 use super::manager::{Manager, Server, Shared};
 use super::pool::PoolStatus;
 use crate::error::{Error, ErrorKind};
-
-/// How long a failed attempt to connect speaks for the next ones.
-const FAILURE_HOLDS: Duration = Duration::from_secs(1);
 
 /// A deadline beyond this is none; the clock cannot count to every one.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -49,6 +45,7 @@ pub(crate) struct Lease {
     connection: PooledConnection<'static, Manager>,
     _permit: OwnedSemaphorePermit,
     shared: Arc<Shared>,
+    reset_timeout: Duration,
 }
 
 impl Deref for Lease {
@@ -73,6 +70,11 @@ impl Lease {
     /// Takes the answers that are to be read ahead of those to `BEGIN`.
     pub(crate) fn take_prompt_farewell(&mut self) -> Option<Farewell> {
         self.connection.take_prompt_farewell()
+    }
+
+    /// When a reset that is sent now has to be answered.
+    pub(crate) fn reset_deadline(&self) -> Instant {
+        Instant::now() + self.reset_timeout
     }
 
     /// What is known of the server that the session is of.
@@ -149,6 +151,7 @@ impl Leases {
                         connection,
                         _permit: permit,
                         shared: Arc::clone(&self.shared),
+                        reset_timeout: self.reset_timeout,
                     });
                 }
                 Err(error) => {
@@ -181,29 +184,26 @@ impl Leases {
         Instant::now() + self.reset_timeout
     }
 
-    /// Gets an idle session from bb8 or has it make one.
+    /// Gets an idle session from bb8 or has it make one, unless attempts to do so have just failed.
     async fn connection(&self) -> Result<PooledConnection<'static, Manager>, Error> {
-        if let Some(error) = self.shared.failed_within(FAILURE_HOLDS)
-            && self.bb8.state().connections == 0
-        {
-            return Err(error);
-        }
-        let mut getting = std::pin::pin!(self.bb8.get_owned());
-        if let Poll::Ready(idle) = poll_fn(|cx| Poll::Ready(getting.as_mut().poll(cx))).await {
-            return idle.map_err(|_| self.unavailable());
-        }
-        let mut failures = self.shared.failures();
+        let connecting = &self.shared.connecting;
         loop {
-            let failed = std::pin::pin!(failures.changed());
-            match select(getting.as_mut(), failed).await {
+            if connecting.last_failure().is_some()
+                && self.bb8.state().idle_connections == 0
+                && let Some(error) = connecting.held_back()
+            {
+                return Err(error);
+            }
+            // Before bb8 begins an attempt: it can have failed a moment later.
+            let mut failures = connecting.failures();
+            let getting = pin!(self.bb8.get_owned());
+            match select(getting, pin!(failures.changed())).await {
                 Either::Left((connection, _)) => {
                     return connection.map_err(|_| self.unavailable());
                 }
-                // bb8 waits on after a failed attempt. While there are other sessions, one may yet come back.
+                // bb8 waits on, and makes no other attempt for those who wait.
                 Either::Right(_) => {
-                    if self.bb8.state().connections == 0
-                        && let Some(error) = self.shared.last_failure()
-                    {
+                    if let Some(error) = connecting.last_failure() {
                         return Err(error);
                     }
                 }
@@ -212,7 +212,7 @@ impl Leases {
     }
 
     fn unavailable(&self) -> Error {
-        self.shared.last_failure().unwrap_or_else(|| {
+        self.shared.connecting.last_failure().unwrap_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
                 "no connection to the database could be made in time",

@@ -1,13 +1,13 @@
 //! bb8's view of our sessions: how they are made, and when they are closed.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::ManageConnection;
-use tokio::sync::watch;
 use tokio_postgres::CancelToken;
 
 use super::connect::Connect;
+use super::connecting::Connecting;
 use super::connection::{Connection, Session};
 use super::pooler::{self, Pooler};
 use crate::error::{Error, ErrorKind};
@@ -26,18 +26,11 @@ pub(crate) struct Shared {
     pub(crate) connect_timeout: Duration,
     pub(crate) resting_role: Option<String>,
     pub(crate) statement_cache: usize,
+    pub(crate) connecting: Connecting,
     pooler: Option<Pooler>,
-    last_failure: Mutex<Option<Failure>>,
-    failures: watch::Sender<u64>,
     warned_of_rest: std::sync::Once,
     warned_of_lookups: std::sync::Once,
     login: OnceLock<String>,
-}
-
-#[derive(Clone)]
-struct Failure {
-    error: Error,
-    at: Instant,
 }
 
 impl Shared {
@@ -55,30 +48,12 @@ impl Shared {
             connect_timeout,
             resting_role,
             statement_cache,
+            connecting: Connecting::default(),
             pooler,
-            last_failure: Mutex::new(None),
-            failures: watch::Sender::new(0),
             warned_of_rest: std::sync::Once::new(),
             warned_of_lookups: std::sync::Once::new(),
             login: OnceLock::new(),
         }
-    }
-
-    /// Counts failed attempts to connect, so that whoever waits for one learns of it at once.
-    pub(crate) fn failures(&self) -> watch::Receiver<u64> {
-        self.failures.subscribe()
-    }
-
-    /// Returns the cause of the last failed attempt, if it is not older than `age`.
-    pub(crate) fn failed_within(&self, age: Duration) -> Option<Error> {
-        let last = self.failure();
-        let failure = last.as_ref()?;
-        (failure.at.elapsed() <= age).then(|| failure.error.clone())
-    }
-
-    /// Returns the cause of the last failed attempt, unless one has succeeded since.
-    pub(crate) fn last_failure(&self) -> Option<Error> {
-        self.failure().as_ref().map(|failure| failure.error.clone())
     }
 
     /// The role that sessions log in as, once one has.
@@ -92,12 +67,6 @@ impl Shared {
             None => self.connector.cancel(token).await.is_ok(),
             Some(Pooler::Transaction) => self.connector.cancel_and_wait(token).await,
         }
-    }
-
-    fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn open(&self) -> Result<Session, Error> {
@@ -178,20 +147,17 @@ impl ManageConnection for Manager {
     type Error = Error;
 
     async fn connect(&self) -> Result<Connection, Error> {
+        let began = Instant::now();
         match self.0.open().await {
             Ok(session) => {
-                *self.0.failure() = None;
+                self.0.connecting.succeeded();
                 if !session.rests {
                     self.0.warn_of_rest();
                 }
                 Ok(Connection::new(session))
             }
             Err(error) => {
-                *self.0.failure() = Some(Failure {
-                    error: error.clone(),
-                    at: Instant::now(),
-                });
-                self.0.failures.send_modify(|count| *count += 1);
+                self.0.connecting.failed(began, &error);
                 Err(error)
             }
         }

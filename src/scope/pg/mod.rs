@@ -4,6 +4,7 @@ mod attempts;
 pub(crate) mod builder;
 mod cancel;
 pub(crate) mod connect;
+mod connecting;
 pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod copy_in;

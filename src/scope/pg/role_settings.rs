@@ -132,13 +132,28 @@ impl RoleSettings {
         Ok(())
     }
 
+    /// Reads them for a request, unless attempts to connect have just failed.
+    async fn load_first(&self) -> Result<(), Error> {
+        let connecting = &self.shared.connecting;
+        if let Some(error) = connecting.held_back() {
+            return Err(error);
+        }
+        let began = Instant::now();
+        let loaded = self.load().await;
+        match &loaded {
+            Ok(()) => connecting.succeeded(),
+            Err(error) => connecting.failed(began, error),
+        }
+        loaded
+    }
+
     /// Has them read again in the background where they are a minute old. Only the first time is waited for.
     pub(crate) async fn keep_fresh(self: &Arc<Self>) -> Result<(), Error> {
         let Some(known) = self.known() else {
             let _turn = self.reading.lock().await;
             return match self.known() {
                 Some(_) => Ok(()),
-                None => self.load().await,
+                None => self.load_first().await,
             };
         };
         if Instant::now() < known.good_until {

@@ -2,6 +2,7 @@
 
 mod composition;
 mod errors;
+mod faults;
 #[cfg(feature = "tonic")]
 mod grpc;
 mod logs;

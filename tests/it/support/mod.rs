@@ -84,6 +84,35 @@ fn make_template(server: &LocalPostgres) {
     });
 }
 
+/// The one database of an [`own_server`] that tests use.
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) const OWN_DATABASE: &str = "template_of_tests";
+
+/// Starts a server that one test may stop and break, with more arguments of `postgres`. It has the roles of the others.
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+pub(crate) async fn own_server(arguments: &'static [&str]) -> LocalPostgres {
+    let start = move || {
+        let programs = local_postgres::Search::from_env().find()?;
+        let extra = local_postgres::Extra {
+            arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+            ..local_postgres::Extra::default()
+        };
+        let server = LocalPostgres::start_with_extra(&programs, &extra)?;
+        make_template(&server);
+        Ok(server)
+    };
+    let started: Result<_, String> = tokio::task::spawn_blocking(start).await.expect("no panic");
+    started.unwrap_or_else(|e| panic!("{e}"))
+}
+
 /// Makes a database for one test.
 pub(crate) async fn database() -> Database {
     let server = tokio::task::spawn_blocking(server)
