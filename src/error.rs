@@ -95,7 +95,8 @@ pub enum ErrorKind {
     Database,
     /// The driver could not do what was asked: wrong number of rows, a value that does not fit its type. 500.
     Statement,
-    /// The transaction had failed before it was to be committed: a statement's error was ignored. 500.
+    /// The transaction had failed before it was to be committed: a statement's error was ignored. Or the response to a gRPC
+    /// request was a success that its client cannot read as one. 500.
     TransactionAborted,
     /// A stream of rows or of COPY was open when the handler answered, in a transaction that may write. 500.
     StreamOpen,

@@ -126,13 +126,17 @@ pub(crate) fn respond<B>(error: &Error, protocol: Protocol) -> Response<Response
 pub(crate) fn pass<B>(response: Response<B>, protocol: Protocol) -> Response<ResponseBody<B>> {
     #[cfg(feature = "tonic")]
     let response = crate::grpc::with_error(response);
-    if protocol != Protocol::Http
-        && Protocol::of(response.headers()) == Protocol::Http
+    if is_http_to_grpc(&response, protocol)
         && let Some(error) = response.extensions().get::<Error>()
     {
         return shape(error, error.answer(), protocol).map(ResponseBody::own);
     }
     response.map(ResponseBody::inner)
+}
+
+/// Whether a gRPC client is answered in HTTP's words, and so with no `grpc-status`.
+pub(crate) fn is_http_to_grpc<B>(response: &Response<B>, protocol: Protocol) -> bool {
+    protocol != Protocol::Http && Protocol::of(response.headers()) == Protocol::Http
 }
 
 fn shape(error: &Error, answer: Answer, protocol: Protocol) -> Response<Bytes> {

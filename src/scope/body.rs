@@ -177,7 +177,7 @@ fn refusal(error: Error, eos: Eos) -> Result<Frame<Bytes>, BoxError> {
             report(&error);
             Err(error.into())
         }
-        Eos::Grpc | Eos::GrpcWeb => {
+        Eos::Grpc => {
             let answer = error.answer();
             error.report(&answer);
             Ok(Frame::trailers(wire::grpc_headers(&answer)))

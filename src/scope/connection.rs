@@ -32,7 +32,8 @@ use crate::role::RoleName;
 /// # Cancel safety
 ///
 /// A statement whose future is dropped goes on in the database, and those that follow wait behind it. When the request
-/// is then answered with success, the end waits for it; otherwise it is cancelled.
+/// is then answered with success, the end waits for it; otherwise it is cancelled. One that still waits for a connection,
+/// or for its preparation, is not run.
 ///
 /// # Examples
 ///

@@ -25,6 +25,7 @@
 //! | the handler says [`commit`](RoleScopedConnection::commit) or [`rollback`](RoleScopedConnection::rollback) | done then, whatever the status |
 //! | the handler runs its last statement by [`query_and_commit`](RoleScopedConnection::query_and_commit) or [`execute_and_commit`](RoleScopedConnection::execute_and_commit) | COMMIT in the same round trip, whatever the status; if the statement fails, nothing is committed |
 //! | COMMIT is refused, or a statement's error was ignored | the error takes the place of a 2xx |
+//! | there was no connection to be had, and no later statement got one | the same, unless the handler says `rollback` |
 //! | the connection is lost after COMMIT was sent, or the `BEGIN` before it is not answered in time | 500: it is *unknown* whether it was stored |
 //! | the handler's SQL left its transaction or role | 500, and the session is closed |
 //! | a read's stream is still open | the transaction goes on, and ends with the body |
@@ -77,7 +78,9 @@
 //!
 //! Every gRPC request is a POST to the path of its method: [`RoleScopeLayer::access_mode`] says which methods only read. The
 //! status decides, in the headers or in the trailers; an HTTP 200 without one rolls back. The transaction is open while the
-//! method's request and response streams are, and committed before the client sees `grpc-status: 0`.
+//! method's request and response streams are, and committed before the client sees `grpc-status: 0`. A success that its
+//! client could not read as one is refused with a status of 13, and rolled back: an answer that is not gRPC at all, or a
+//! `grpc-status: 0` in the headers with a body behind it.
 //!
 //! A client that drops the response of a bidirectional call, but keeps its request stream open, has not ended the call as
 //! HTTP/2 sees it. Where the method waits for that stream, its transaction lives until `idle_in_transaction_timeout`, and its

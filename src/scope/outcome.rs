@@ -12,8 +12,13 @@ use crate::wire::Protocol;
 pub(super) struct Outcome;
 
 /// Says that a response does not ask for its transaction to be committed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RollBack;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RollBack {
+    /// The client reads that it is no success.
+    Told,
+    /// The end of the body tells, in words that only a client reads.
+    Unread,
+}
 
 /// Reads the verdict off the end of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +27,6 @@ pub(super) enum Eos {
     Http,
     /// The trailers tell.
     Grpc,
-    /// The end of the body tells, in words that only a client reads.
-    GrpcWeb,
 }
 
 impl ClassifyResponse for Outcome {
@@ -32,24 +35,22 @@ impl ClassifyResponse for Outcome {
 
     fn classify_response<B>(self, response: &Response<B>) -> ClassifiedResponse<RollBack, Eos> {
         let status = response.status();
-        let eos = match Protocol::of(response.headers()) {
-            Protocol::Http => Eos::Http,
-            Protocol::Grpc => Eos::Grpc,
-            Protocol::GrpcWeb | Protocol::GrpcWebText => Eos::GrpcWeb,
-        };
-        let commits = match eos {
-            Eos::Http => status.is_success() || status.is_redirection(),
+        let protocol = Protocol::of(response.headers());
+        let commits = match (protocol, grpc_status(response.headers())) {
+            (Protocol::Http, _) => status.is_success() || status.is_redirection(),
             // The HTTP status says nothing there.
-            Eos::Grpc | Eos::GrpcWeb => match grpc_status(response.headers()) {
-                None if status.is_success() => return ClassifiedResponse::RequiresEos(eos),
-                code => status.is_success() && code == Some(true),
-            },
+            (_, Some(zero)) => status.is_success() && zero,
+            (_, None) if !status.is_success() => false,
+            (Protocol::Grpc, None) => return ClassifiedResponse::RequiresEos(Eos::Grpc),
+            (Protocol::GrpcWeb | Protocol::GrpcWebText, None) => {
+                return ClassifiedResponse::Ready(Err(RollBack::Unread));
+            }
         };
-        ClassifiedResponse::Ready(if commits { Ok(()) } else { Err(RollBack) })
+        ClassifiedResponse::Ready(commits.then_some(()).ok_or(RollBack::Told))
     }
 
     fn classify_error<E: Display + 'static>(self, _: &E) -> RollBack {
-        RollBack
+        RollBack::Told
     }
 }
 
@@ -60,12 +61,12 @@ impl ClassifyEos for Eos {
         match self {
             Self::Http => Ok(()),
             Self::Grpc if trailers.and_then(grpc_status) == Some(true) => Ok(()),
-            Self::Grpc | Self::GrpcWeb => Err(RollBack),
+            Self::Grpc => Err(RollBack::Told),
         }
     }
 
     fn classify_error<E: Display + 'static>(self, _: &E) -> RollBack {
-        RollBack
+        RollBack::Told
     }
 }
 
@@ -118,6 +119,11 @@ mod tests {
         }
         assert_eq!(classify(200, &[grpc]), None, "the trailers tell");
         assert_eq!(classify(500, &[grpc]), Some(false));
+        for web in ["application/grpc-web", "application/grpc-web-text+proto"] {
+            let web = ("content-type", web);
+            assert_eq!(classify(200, &[web]), Some(false), "the body tells");
+            assert_eq!(classify(200, &[web, zero]), Some(true));
+        }
     }
 
     #[test]

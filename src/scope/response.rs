@@ -88,8 +88,32 @@ impl Fate {
                 response.status(),
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
+        let is_open = scope.transaction().is_open();
+        let is_grpc = Protocol::of(response.headers()) != Protocol::Http;
+        let http_to_grpc = wire::is_http_to_grpc(response, exchange.protocol);
+        let has_error = response.extensions().get::<Error>().is_some();
         match Outcome.classify_response(response) {
-            ClassifiedResponse::Ready(Err(RollBack)) => Self::Ends(Verdict::Rollback),
+            ClassifiedResponse::Ready(Err(RollBack::Told)) => Self::Ends(Verdict::Rollback),
+            ClassifiedResponse::Ready(Err(RollBack::Unread))
+            | ClassifiedResponse::RequiresEos(_)
+                if no_body =>
+            {
+                Self::Ends(Verdict::Rollback)
+            }
+            ClassifiedResponse::Ready(Err(RollBack::Unread)) if is_open => {
+                Self::Refused(status_in_body())
+            }
+            ClassifiedResponse::Ready(Err(RollBack::Unread)) => Self::Ends(Verdict::Commit),
+            // The client is shown that error, whatever the status beside it is.
+            ClassifiedResponse::Ready(Ok(())) if http_to_grpc && has_error => {
+                Self::Ends(Verdict::Rollback)
+            }
+            ClassifiedResponse::Ready(Ok(())) if http_to_grpc && is_open => {
+                Self::Refused(status_missing())
+            }
+            ClassifiedResponse::Ready(Ok(())) if is_grpc && is_open && !no_body => {
+                Self::Refused(status_before_body())
+            }
             ClassifiedResponse::Ready(Ok(())) => match scope.transaction().ends_with() {
                 EndsWith::Neither => Self::Refused(stream_open()),
                 EndsWith::Body if no_body => Self::Ends(Verdict::Commit),
@@ -100,11 +124,6 @@ impl Fate {
                 }
                 EndsWith::Body => Self::EndsWithBody(Eos::Http),
                 EndsWith::Head => Self::Ends(Verdict::Commit),
-            },
-            ClassifiedResponse::RequiresEos(_) if no_body => Self::Ends(Verdict::Rollback),
-            ClassifiedResponse::RequiresEos(Eos::GrpcWeb) => match scope.transaction().is_open() {
-                true => Self::Refused(status_in_body()),
-                false => Self::Ends(Verdict::Commit),
             },
             ClassifiedResponse::RequiresEos(eos) => Self::EndsWithBody(eos),
         }
@@ -211,6 +230,21 @@ fn status_in_body() -> Error {
         ErrorKind::MissingLayer,
         "a gRPC-Web response has its status in its body, where RoleScopeLayer does not read it: \
          add GrpcWebLayer outside of JwtAuthLayer and RoleScopeLayer",
+    )
+}
+
+fn status_missing() -> Error {
+    Error::new(
+        ErrorKind::TransactionAborted,
+        "a gRPC request was answered with success in the words of HTTP, which its client takes for a failure: \
+         answer it with content-type application/grpc and a grpc-status",
+    )
+}
+
+fn status_before_body() -> Error {
+    Error::new(
+        ErrorKind::TransactionAborted,
+        "a gRPC response said grpc-status 0 before its body, which may yet fail: say it in the trailers",
     )
 }
 

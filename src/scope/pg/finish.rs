@@ -56,8 +56,14 @@ impl Transaction {
         }
     }
 
+    /// Whether a commit is still to come: there is a transaction, or the body may yet begin one.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.lock().phase, Phase::Open(_))
+        let state = self.lock();
+        match state.phase {
+            Phase::Open(_) => true,
+            Phase::Idle => state.ends_with_body,
+            Phase::Finished(_) => false,
+        }
     }
 
     /// Whether the client has to learn how the transaction ends.
@@ -70,7 +76,8 @@ impl Transaction {
     pub(crate) fn finish(&self, verdict: Verdict) -> Finish {
         let mut state = self.lock();
         match std::mem::replace(&mut state.phase, Phase::Finished(Finished::Revoked)) {
-            Phase::Idle | Phase::Finished(Finished::Revoked) => Finish::Done(Ok(())),
+            Phase::Idle => Finish::Done(state.unopened.take().map_or(Ok(()), Err)),
+            Phase::Finished(Finished::Revoked) => Finish::Done(Ok(())),
             Phase::Finished(Finished::RolledBack(result)) => {
                 // What is lost is rolled back all the same; that the SQL had left the transaction is not.
                 Finish::Done(match result.get() {
@@ -154,7 +161,14 @@ impl Transaction {
                 }
                 Ok(Some(Ending::send(open.opened, verdict, true)))
             }
-            Phase::Idle | Phase::Finished(_) => Ok(None),
+            Phase::Idle => match state.unopened.take() {
+                Some(error) if verdict == Verdict::Commit => {
+                    state.phase = Phase::Finished(Finished::Broken(error.clone()));
+                    Err(error)
+                }
+                _ => Ok(None),
+            },
+            Phase::Finished(_) => Ok(None),
         }
     }
 
@@ -190,11 +204,16 @@ impl Transaction {
 
     /// Gives up a session whose answers can no longer be told apart, and with it the transaction.
     pub(super) fn break_off(&self, session: &Arc<Session>) {
+        self.give_up(session, given_up());
+    }
+
+    /// Gives up a session, and with it the transaction, which fails for this reason.
+    pub(super) fn give_up(&self, session: &Arc<Session>, error: Error) {
         let mut state = self.lock();
         if state.open_on(session).is_none() {
             return;
         }
-        let broken = Finished::Broken(given_up());
+        let broken = Finished::Broken(error);
         if let Phase::Open(mut open) = std::mem::replace(&mut state.phase, Phase::Finished(broken))
         {
             open.revoke_streams();

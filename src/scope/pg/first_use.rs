@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use futures_util::future::join;
+use futures_util::future::try_join;
 use tokio_postgres::Statement;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -30,15 +30,15 @@ impl Transaction {
             && types.len() == values.len()
         {
             let guess = Guess::new(known, role, sql);
-            return if current.session.is_pooled() {
+            let flow = if current.session.is_pooled() {
                 let values = values.iter().map(|value| Hidden(*value));
                 let typed = values.zip(types.iter().cloned());
-                let flow = self.send_unnamed(current, sql, typed);
-                guess.hold_for(flow, self).await
+                self.send_unnamed(current, sql, typed, &guess).await
             } else {
-                let flow = self.prepare_and_execute(current, sql, values, &types);
-                guess.hold_for(flow, self).await
+                self.prepare_and_execute(current, sql, values, &types, &guess)
+                    .await
             };
+            return guess.judge(flow, self, current);
         }
         let statement = self.prepare(current, sql, &[]).await?;
         self.keep(current, sql, &statement);
@@ -65,12 +65,14 @@ impl Transaction {
         current: &Current,
         sql: &str,
         values: impl Iterator<Item = (Hidden<'v>, Type)>,
+        guess: &Guess<'_>,
     ) -> Result<Flow<'_>, Failure> {
-        let statement = pin!(current.session.client.query_typed_raw(sql, values));
+        let statement = current.session.client.query_typed_raw(sql, values);
+        let statement = pin!(guess.watch(statement, self.pool.options().begin_timeout));
         let mut running = Running::new(self, &current.session, Message::Statement);
         let sent = self.send_gated(&mut running, statement, Gate::EveryPoll);
         let (begun, rows) = behind(current, sent).await?;
-        self.begin_flow(running, begun, rows?)
+        self.begin_flow(running, begun, rows??)
     }
 
     /// Another session has told the parameters' types: sends the statement with them, and prepares it for the next time.
@@ -80,6 +82,7 @@ impl Transaction {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
         types: &[Type],
+        guess: &Guess<'_>,
     ) -> Result<Flow<'_>, Failure> {
         let client = &current.session.client;
         let typed = values
@@ -89,15 +92,20 @@ impl Transaction {
         let mut preparing = Running::new(self, &current.session, Message::Preparation);
         let mut running = Running::new(self, &current.session, Message::Execution);
         let prepare = pin!(client.prepare(sql));
-        let execute = pin!(client.query_typed_raw(sql, typed));
-        let sent = join(
+        let execute = client.query_typed_raw(sql, typed);
+        let execute = pin!(guess.watch(execute, self.pool.options().begin_timeout));
+        let sent = try_join(
             self.send_gated(&mut preparing, prepare, Gate::EveryPoll),
-            self.send_gated(&mut running, execute, Gate::EveryPoll),
+            async {
+                self.send_gated(&mut running, execute, Gate::EveryPoll)
+                    .await?
+            },
         );
-        let (begun, (prepared, rows)) = behind(current, sent).await?;
+        let (begun, sent) = behind(current, sent).await?;
+        let (prepared, rows) = sent?;
         // In the order in which they were sent: the second fails if the first did.
-        let statement = self.settle(&mut preparing, begun.clone(), prepared?);
-        let flow = self.begin_flow(running, begun, rows?);
+        let statement = self.settle(&mut preparing, begun.clone(), prepared);
+        let flow = self.begin_flow(running, begun, rows);
         self.keep(current, sql, &statement?);
         flow
     }

@@ -131,6 +131,7 @@ impl Transaction {
             abandoned: false,
         };
         let current = open.current();
+        state.unopened = None;
         state.phase = Phase::Open(open);
         Ok(Some(current))
     }

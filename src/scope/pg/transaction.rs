@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) ends_with_body: bool,
     /// Statements are refused, while streams that are open go on.
     pub(super) revoked: bool,
+    /// Why the last statement that was to begin the transaction could not.
+    pub(super) unopened: Option<Error>,
     pub(super) phase: Phase,
 }
 
@@ -109,6 +111,7 @@ impl Transaction {
                 savepoints: 0,
                 ends_with_body: false,
                 revoked: false,
+                unopened: None,
                 phase: Phase::Idle,
             }),
         }
@@ -158,9 +161,14 @@ impl Transaction {
             return Ok(current);
         }
         loop {
-            let lease = self.lease(reset).await?;
-            if let Some(current) = self.begin(lease)? {
-                return Ok(current);
+            let begun = self.lease(reset).await.and_then(|lease| self.begin(lease));
+            match begun {
+                Ok(Some(current)) => return Ok(current),
+                Ok(None) => {}
+                Err(error) => {
+                    self.lock().unopened = Some(error.clone());
+                    return Err(error);
+                }
             }
         }
     }

@@ -1,9 +1,13 @@
 //! Statements sent with the types of their parameters, unnamed: as their caller says them, or as the pool remembers them.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::task::AtomicWaker;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::attempts::{Attempts, Failure, names_another_shape};
@@ -13,7 +17,7 @@ use super::lease::Reset;
 use super::statement::{Flow, behind};
 use super::statements::ParameterTypes;
 use super::transaction::{Current, Transaction};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::role::RoleName;
 
 impl Transaction {
@@ -69,8 +73,9 @@ impl Transaction {
             .is_some_and(|known| known.iter().eq(types.clone()))
         {
             let values = typed.iter().map(|(value, ty)| (Hidden(*value), ty.clone()));
-            let flow = self.send_unnamed(current, sql, values);
-            return Guess::new(known, role, sql).hold_for(flow, self).await;
+            let guess = Guess::new(known, role, sql);
+            let flow = self.send_unnamed(current, sql, values, &guess).await;
+            return guess.judge(flow, self, current);
         }
         let values: Vec<&(dyn ToSql + Sync)> = typed.iter().map(|(value, _)| *value).collect();
         let types: Vec<Type> = types.cloned().collect();
@@ -84,14 +89,15 @@ impl Transaction {
 
 /// What is remembered of a statement, while it is relied on.
 ///
-/// It can be wrong: tables change. Then the server says so; or it does not, and the driver waits for ever for a type that
-/// it asks for behind the statement's rows, until somebody gives up. In both cases the next one asks anew, also while the
-/// first one still waits.
+/// It can be wrong: tables change. Then the server says so; or it does not, and the driver asks for a type behind the
+/// statement's rows, and waits for that answer while nobody reads the rows. In both cases the next one asks anew.
+/// <https://github.com/rust-postgres/rust-postgres/issues/1348>
 pub(super) struct Guess<'a> {
     known: &'a ParameterTypes,
     role: &'a RoleName,
     sql: &'a str,
     good: bool,
+    given_up: AtomicBool,
 }
 
 impl<'a> Guess<'a> {
@@ -101,24 +107,52 @@ impl<'a> Guess<'a> {
             role,
             sql,
             good: false,
+            given_up: AtomicBool::new(false),
         }
     }
 
-    /// Waits for the answer to a statement that relies on it to begin.
-    pub(super) async fn hold_for<'f>(
-        mut self,
-        flow: impl Future<Output = Result<Flow<'f>, Failure>>,
-        transaction: &Transaction,
-    ) -> Result<Flow<'f>, Failure> {
-        let mut flow = pin!(flow);
-        let patience = tokio::time::sleep(transaction.pool.options().begin_timeout);
-        let flow = match select(flow.as_mut(), pin!(patience)).await {
-            Either::Left((flow, _)) => flow,
-            Either::Right(_) => {
-                self.known.remove(self.role, self.sql);
-                flow.await
+    /// Polls a statement that relies on it. Were the guess good, the driver would be done as soon as the answer begins:
+    /// where it is not, it asks for types, and gets some time for that, but not for ever.
+    pub(super) async fn watch<F: Future>(
+        &self,
+        statement: F,
+        patience: Duration,
+    ) -> Result<F::Output, Failure> {
+        let answer = Arc::new(Answer::default());
+        let waker = Waker::from(Arc::clone(&answer));
+        let mut statement = pin!(statement);
+        let mut patience_ends = None;
+        poll_fn(|cx| {
+            answer.task.register(cx.waker());
+            let polled = statement.as_mut().poll(&mut Context::from_waker(&waker));
+            if let Poll::Ready(output) = polled {
+                return Poll::Ready(Ok(output));
             }
-        };
+            if !answer.has_begun.load(Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            let patience_ends = patience_ends.get_or_insert_with(|| {
+                self.known.remove(self.role, self.sql);
+                Box::pin(tokio::time::sleep(patience))
+            });
+            ready!(patience_ends.as_mut().poll(cx));
+            self.given_up.store(true, Ordering::Release);
+            Poll::Ready(Err(types_changed().into()))
+        })
+        .await
+    }
+
+    /// Notes what the beginning of the answer says about it.
+    pub(super) fn judge<'f>(
+        mut self,
+        flow: Result<Flow<'f>, Failure>,
+        transaction: &Transaction,
+        current: &Current,
+    ) -> Result<Flow<'f>, Failure> {
+        if *self.given_up.get_mut() {
+            // Statements behind it would wait for its rows as well.
+            transaction.give_up(&current.session, types_changed());
+        }
         self.good = !matches!(&flow, Err(failure) if names_another_shape(&failure.error));
         flow
     }
@@ -130,4 +164,30 @@ impl Drop for Guess<'_> {
             self.known.remove(self.role, self.sql);
         }
     }
+}
+
+/// Notes that the driver was woken, which it is by answers only, and wakes whoever waits for it.
+#[derive(Default)]
+struct Answer {
+    has_begun: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Answer {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_begun.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+fn types_changed() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the columns of a statement have other types than when it was sent before, and the driver could not learn them \
+         in time: the next time it asks for them first",
+    )
 }

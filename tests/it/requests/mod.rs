@@ -13,5 +13,6 @@ mod seeds;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
+mod truth;
 #[cfg(not(feature = "tls"))]
 mod without_tls;
