@@ -6,6 +6,7 @@ mod error;
 mod jwk;
 mod pem;
 mod secret;
+mod small_order;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
@@ -357,6 +358,11 @@ impl Parts {
         if x.len() != 32 {
             return Err(KeyError::malformed(
                 "the Ed25519 key does not have 32 bytes",
+            ));
+        }
+        if small_order::is_small_order(x) {
+            return Err(KeyError::malformed(
+                "the Ed25519 key is a point of small order, for which everybody can sign: it is no signer's key",
             ));
         }
         Ok(Self::public(
