@@ -129,6 +129,20 @@
 mod answer;
 pub mod auth;
 mod error;
+/// What the targets in `fuzz/` see of the inside. It is there with `--cfg fuzzing` only.
+#[cfg(all(fuzzing, feature = "postgres"))]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Returns the settings that a scope's claims become.
+    pub fn claim_settings(scope: &crate::RoleScope) -> Vec<(String, String)> {
+        crate::scope::pg::switch::claim_settings(scope)
+    }
+
+    /// Returns the scope of a request with these claims, whatever role they name.
+    pub fn of_token(claims: &crate::Claims) -> crate::RoleScope {
+        crate::role::decide::of_token(claims)
+    }
+}
 #[cfg(feature = "tonic")]
 mod grpc;
 pub mod role;

@@ -300,6 +300,20 @@ pub(crate) fn not_login(role: RoleName, login: Option<&str>) -> Result<RoleName,
     }
 }
 
+/// The scope of a request with these claims, whatever role they name.
+#[cfg(any(
+    fuzzing,
+    all(
+        test,
+        feature = "postgres",
+        any(feature = "aws-lc-rs", feature = "rust-crypto")
+    )
+))]
+pub(crate) fn of_token(claims: &Claims) -> RoleScope {
+    let role = RoleName::parse("web_user");
+    RoleScope::for_token(role.unwrap_or_else(|error| unreachable!("{error}")), claims)
+}
+
 fn anonymous_role(anonymous: Option<&RoleName>, login: Option<&str>) -> Result<RoleName, Error> {
     let role = anonymous.ok_or_else(|| {
         Error::with_source(

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::name::RoleName;
 use crate::auth::jwt::Claims;
+use crate::auth::jwt::json::{self, JsonError};
 
 /// Says who a transaction runs as: a role, and the claims that row-level security policies read.
 ///
@@ -30,8 +31,10 @@ enum ScopeClaims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ScopeClaimsError {
-    /// The text is not one JSON object.
+    /// The text is not one JSON object, or is nested too deeply.
     NotAnObject,
+    /// An object has the same member twice, so that two policies could understand it differently.
+    Duplicate,
     /// A name or a string in the object contains U+0000: reading it in a policy would fail.
     Nul,
 }
@@ -61,7 +64,8 @@ impl RoleScope {
     ///
     /// # Errors
     ///
-    /// [`ScopeClaimsError`] where the text is not one JSON object, or contains the character U+0000.
+    /// [`ScopeClaimsError`] where the text is not one JSON object, is nested more than 32 deep, has a member twice, or
+    /// contains the character U+0000.
     ///
     /// # Examples
     ///
@@ -74,14 +78,13 @@ impl RoleScope {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_claims(mut self, claims: &str) -> Result<Self, ScopeClaimsError> {
-        match serde_json::from_str(claims) {
-            Ok(object @ Value::Object(_)) if has_nul(&object) => Err(ScopeClaimsError::Nul),
-            Ok(Value::Object(_)) => {
-                self.claims = ScopeClaims::Text(claims.into());
-                Ok(self)
-            }
-            _ => Err(ScopeClaimsError::NotAnObject),
-        }
+        json::check_object(claims).map_err(|error| match error {
+            JsonError::Malformed => ScopeClaimsError::NotAnObject,
+            JsonError::Duplicate => ScopeClaimsError::Duplicate,
+            JsonError::Nul => ScopeClaimsError::Nul,
+        })?;
+        self.claims = ScopeClaims::Text(claims.into());
+        Ok(self)
     }
 
     pub(super) fn for_token(role: RoleName, claims: &Claims) -> Self {
@@ -130,17 +133,6 @@ impl RoleScope {
     }
 }
 
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.contains('\0') || has_nul(value)),
-        _ => false,
-    }
-}
-
 impl fmt::Debug for RoleScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoleScope")
@@ -155,6 +147,9 @@ impl fmt::Display for ScopeClaimsError {
         f.write_str(match self {
             Self::NotAnObject => {
                 "the claims of a scope are not a JSON object: give a text such as {\"sub\":\"17\"}"
+            }
+            Self::Duplicate => {
+                "the claims of a scope have the same member twice: leave one of them out"
             }
             Self::Nul => {
                 "the claims of a scope contain U+0000, which PostgreSQL cannot read: remove it"
@@ -214,6 +209,10 @@ mod tests {
             (r#"{"a":["x",{"b":"y\u0000"}]}"#, E::Nul),
             (r#"{"\u0000":1}"#, E::Nul),
             (r#"{"a":{"b\u0000":1}}"#, E::Nul),
+            (r#"{"a":"\\\u0000"}"#, E::Nul),
+            (r#"{"a":"\u0000","a":""}"#, E::Duplicate),
+            (r#"{"role":"a","r\u006fle":"b"}"#, E::Duplicate),
+            (r#"{"a":[{"b":1,"b":1}]}"#, E::Duplicate),
         ] {
             assert_eq!(scope("job").with_claims(text).err(), Some(reason), "{text}");
         }

@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
+#[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+mod fuzz;
 #[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
 mod hyper_server;
 #[cfg(feature = "postgres")]

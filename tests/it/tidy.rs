@@ -186,3 +186,21 @@ fn every_async_function_says_whether_it_can_be_dropped() {
         }
     }
 }
+
+/// A package has no fuzz targets.
+#[test]
+fn every_fuzz_target_has_a_corpus_and_runs_in_ci() {
+    if !root().join("fuzz").exists() {
+        return;
+    }
+    let script = read(".ci/fuzz");
+    for path in rust_files("fuzz/fuzz_targets") {
+        let target = Path::new(&path).file_stem().expect("it has a name");
+        let target = target.to_str().expect("it is text");
+        let corpus = root().join("fuzz/corpus").join(target);
+        let inputs = std::fs::read_dir(&corpus).unwrap_or_else(|e| panic!("{target}: {e}"));
+        assert!(inputs.count() > 10, "{target}");
+        let words = script.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        assert!(words.clone().any(|word| word == target), "{target}");
+    }
+}

@@ -21,7 +21,7 @@ pub(super) struct Member<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum JsonError {
+pub(crate) enum JsonError {
     Malformed,
     Duplicate,
     Nul,
@@ -53,6 +53,11 @@ pub(super) fn unambiguous_object(text: &str) -> Result<Vec<Member<'_>>, JsonErro
     let members = object(text)?;
     check_members(&members, 1)?;
     Ok(members)
+}
+
+/// Checks the same of a text whose members nobody wants.
+pub(crate) fn check_object(text: &str) -> Result<(), JsonError> {
+    unambiguous_object(text).map(drop)
 }
 
 fn check_members(members: &[Member<'_>], depth: usize) -> Result<(), JsonError> {
@@ -169,10 +174,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 mod tests {
     use super::*;
 
-    fn check_text(text: &str) -> Result<(), JsonError> {
-        unambiguous_object(text).map(drop)
-    }
-
     #[test]
     fn only_unambiguous_objects_pass() {
         use JsonError as E;
@@ -209,11 +210,11 @@ mod tests {
             (r#"{"a":{"\u0000":1}}"#, Err(E::Nul)),
         ];
         for (text, expected) in rows {
-            assert_eq!(check_text(text), *expected, "{text}");
+            assert_eq!(check_object(text), *expected, "{text}");
         }
-        assert_eq!(check_text(&deep(MAX_DEPTH)), Ok(()));
-        assert_eq!(check_text(&deep(MAX_DEPTH + 1)), Err(E::Malformed));
-        assert_eq!(check_text(&deep(5_000)), Err(E::Malformed));
+        assert_eq!(check_object(&deep(MAX_DEPTH)), Ok(()));
+        assert_eq!(check_object(&deep(MAX_DEPTH + 1)), Err(E::Malformed));
+        assert_eq!(check_object(&deep(5_000)), Err(E::Malformed));
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod claims;
 mod clock;
 mod error;
 mod header;
-mod json;
+pub(crate) mod json;
 mod keys;
 mod rules;
 mod signature;

@@ -95,6 +95,14 @@ pub(crate) fn settings(
     settings
 }
 
+/// One setting for each claim, as the fuzz targets and their corpora want them.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn claim_settings(scope: &RoleScope) -> Vec<(String, String)> {
+    let mut settings = Settings::default();
+    push_claims(&mut settings, scope);
+    settings.names.into_iter().zip(settings.values).collect()
+}
+
 fn push_claims(settings: &mut Settings, scope: &RoleScope) {
     if let Some(claims) = scope.claims() {
         // The verifier has found them already, and no two of one name.
@@ -215,6 +223,10 @@ fn milliseconds(timeout: Duration) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/it/fuzz/settings.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -289,5 +301,33 @@ mod tests {
             settings.push(name.into(), "x".into());
             assert_eq!(settings.check().is_ok(), accepted, "{name}");
         }
+    }
+
+    /// The corpus of the fuzz target `settings`. Where there is none this is a package, which has no fuzz targets.
+    #[test]
+    fn no_claim_poses_as_another_setting() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/settings");
+        let Ok(inputs) = std::fs::read_dir(corpus) else {
+            return;
+        };
+        let mut checked = 0;
+        for input in inputs {
+            let path = input.expect("the folder can be read").path();
+            let text = std::fs::read_to_string(&path);
+            let Ok(text) = text else {
+                continue;
+            };
+            let role = RoleName::parse("web_user").expect("a good name");
+            if let Ok(scope) = RoleScope::for_role(role).with_claims(&text) {
+                fuzz::check(&text, &claim_settings(&scope));
+                checked += 1;
+            }
+            #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
+            if let Some(claims) = crate::auth::jwt::testing::acceptable_claims(&text) {
+                let scope = crate::role::decide::of_token(&claims);
+                fuzz::check(&text, &claim_settings(&scope));
+            }
+        }
+        assert!(checked > 0);
     }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 #[cfg(feature = "aws-lc-rs")]
-use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+pub(crate) use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 #[cfg(not(feature = "aws-lc-rs"))]
-use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+pub(crate) use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rolescope::JwtVerifier;
 

@@ -1,7 +1,8 @@
-//! The layer and the extractors, over mock services: no database, no socket.
+//! The layer and the extractors, over mock services; `abuse` over sockets.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 
+mod abuse;
 mod as_a_service;
 #[cfg(feature = "axum")]
 mod extract;

@@ -6,6 +6,7 @@ mod error;
 mod jwk;
 mod pem;
 mod secret;
+mod small_order;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
@@ -59,8 +60,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// The secret is a PEM, a DER public key, or begins like a JWK. That it is long enough (32 bytes, RFC 7518 section
-    /// 3.2) is checked by [`build`](super::JwtVerifierBuilder::build).
+    /// The secret is something that others have: a PEM, a public key in DER or SSH's form, a JWK, an address. That it is long
+    /// enough (32 bytes, RFC 7518 section 3.2) is checked by [`build`](super::JwtVerifierBuilder::build).
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Self::hmac(Algorithm::HS256, secret)
     }
@@ -93,8 +94,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// The text is not base64, the bytes behind it are a PEM, a DER public key or a JWK, or the algorithm is not one of
-    /// `HS*`.
+    /// The text is not base64, the bytes behind it are something that others have, as in [`hs256`](Self::hs256), or the
+    /// algorithm is not one of `HS*`.
     pub fn hmac_base64(algorithm: Algorithm, text: &str) -> Result<Self, KeyError> {
         Self::secret(algorithm, &secret::from_base64(text)?)
     }
@@ -134,7 +135,8 @@ impl Key {
     /// # Errors
     ///
     /// The text is not a JWK; it is a private key; its `use` is not `sig` or its `key_ops` lacks `verify`; its `alg` does
-    /// not fit its `kty`; its numbers do not have the lengths that its `crv` asks for; an RSA key has less than 2048 bits.
+    /// not fit its `kty`; its numbers do not have the lengths that its `crv` asks for; an RSA key has less than 2048 bits;
+    /// an Ed25519 key is a point of small order, for which everybody can sign.
     pub fn from_jwk(json: &str) -> Result<Self, KeyError> {
         jwk::jwk(json)
     }
@@ -357,6 +359,11 @@ impl Parts {
         if x.len() != 32 {
             return Err(KeyError::malformed(
                 "the Ed25519 key does not have 32 bytes",
+            ));
+        }
+        if small_order::is_small_order(x) {
+            return Err(KeyError::malformed(
+                "the Ed25519 key is a point of small order, for which everybody can sign: it is no signer's key",
             ));
         }
         Ok(Self::public(

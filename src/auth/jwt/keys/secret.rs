@@ -19,9 +19,15 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, FORGIV
 pub(super) fn check(secret: &[u8]) -> Result<(), KeyError> {
     check_not_a_key_file(secret)?;
     // A JWK that lost its last brace begins like one still. Random bytes do so, too, but hardly ever are they text.
-    if secret.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(secret).is_ok() {
+    let text = std::str::from_utf8(secret).unwrap_or_default();
+    if text.trim_start_matches(is_blank).starts_with('{') {
         return Err(not_a_secret(
             "the HMAC secret begins like a JWK: load that with `jwk` or `jwks`, or give a secret that begins so in base64",
+        ));
+    }
+    if is_jwk(text) {
+        return Err(not_a_secret(
+            "the HMAC secret has a JWK in it: load that with `jwk` or `jwks`",
         ));
     }
     Ok(())
@@ -48,9 +54,15 @@ fn decode(text: &str) -> Option<Vec<u8>> {
         .ok()
 }
 
-/// Whether a text is a JWK or JWKS, or was one before it lost its end.
+/// Whether a text is a JWK or JWKS, or was one before it lost its end, or has one in it: an array of JWKs, or a JSON string.
 fn is_jwk(text: &str) -> bool {
-    json::object(text).is_ok() || (text.trim_start().starts_with('{') && text.contains("\"kty\""))
+    let has = |name| text.contains(name);
+    json::object(text).is_ok() || has("\"kty\"") || has("\\\"kty\\\"")
+}
+
+/// White space, or the mark that some editors put before a text.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
 }
 
 /// Refuses a public key in one of its own forms, and nothing at all.
@@ -68,12 +80,26 @@ pub(super) fn check_not_a_key_file(secret: &[u8]) -> Result<(), KeyError> {
             "the HMAC secret is a public key in DER: load it with `key(Key::from_der(..)?)`",
         ));
     }
-    // The form in which some providers show their public key.
-    if std::str::from_utf8(secret)
-        .is_ok_and(|text| decode(text).is_some_and(|decoded| der::is_public_key(&decoded)))
-    {
+    // The form in which some providers show their public key: a PEM without its first and last line.
+    let text = std::str::from_utf8(secret).unwrap_or_default();
+    let body: String = text.split(is_blank).collect();
+    if decode(&body).is_some_and(|decoded| der::is_public_key(&decoded)) {
         return Err(not_a_secret(
             "the HMAC secret is a public key in base64: decode it and load it with `key(Key::from_der(..)?)`",
+        ));
+    }
+    // Where a key is to be found, and OpenSSH's form of one.
+    let starts = [
+        "https://",
+        "http://",
+        "ssh-rsa ",
+        "ssh-ed25519 ",
+        "ecdsa-sha2-",
+    ];
+    let start = text.trim_start_matches(is_blank);
+    if starts.iter().any(|known| start.starts_with(known)) {
+        return Err(not_a_secret(
+            "the HMAC secret is an address or an SSH public key, which is no secret: load a JWKS with `jwks`, a key with `pem`",
         ));
     }
     Ok(())

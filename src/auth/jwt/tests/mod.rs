@@ -5,6 +5,7 @@ mod claims;
 mod forgeries;
 mod postgrest;
 mod vectors;
+mod wycheproof;
 
 use std::time::{Duration, SystemTime};
 

@@ -212,3 +212,26 @@ fn a_point_that_is_not_on_its_curve_is_refused() {
     let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
     refused(Key::from_jwk(&jwk), Kind::Malformed, "not on P-256");
 }
+
+/// With such a key the identity and zero are a signature of half of all texts, or of each one.
+#[test]
+fn an_ed25519_key_of_small_order_is_refused() {
+    let mut of_one = [0; 32];
+    of_one[0] = 1;
+    let mut of_two = [0xff; 32];
+    (of_two[0], of_two[31]) = (0xec, 0x7f);
+    let order_8 = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05";
+    let order_8: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&order_8[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let mut rows = vec![of_one, of_two, [0; 32]];
+    rows.push(order_8.try_into().unwrap());
+    for key in rows {
+        for sign in [0, 0x80] {
+            let mut key = key;
+            key[31] |= sign;
+            let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{}"}}"#, base64(&key));
+            refused(Key::from_jwk(&jwk), Kind::Malformed, &jwk);
+        }
+    }
+}

@@ -2,10 +2,17 @@
 
 use super::*;
 
+/// A PEM's lines without the first and the last one.
+fn base64_of_pem(pem: &str) -> String {
+    let lines = pem.lines().filter(|line| !line.contains('-'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 #[test]
 fn what_is_plainly_no_secret_is_not_taken_for_one() {
     let jwk = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ"}"#;
-    let rows: [(&str, Vec<u8>); 11] = [
+    let body = base64_of_pem(RSA);
+    let rows: Vec<(&str, Vec<u8>)> = vec![
         ("a PEM", RSA.into()),
         ("a private PEM", key_file!("p256.private").into()),
         ("a PEM behind a comment", format!("# the key\n{RSA}").into()),
@@ -19,6 +26,23 @@ fn what_is_plainly_no_secret_is_not_taken_for_one() {
         (
             "a broken JWK",
             format!("\n {}", &jwk[..jwk.len() - 1]).into(),
+        ),
+        ("a JWK behind a mark", format!("\u{feff}{jwk}").into()),
+        ("an array of JWKs", format!("[{jwk}]").into()),
+        (
+            "a JWK as a string",
+            format!("\"{}\"", jwk.replace('"', "\\\"")).into(),
+        ),
+        ("a PEM without its first and last line", body.clone().into()),
+        ("the same with CRLF", body.replace('\n', "\r\n").into()),
+        (
+            "an SSH key",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl a"
+                .into(),
+        ),
+        (
+            "an address",
+            "https://login.example/.well-known/jwks.json".into(),
         ),
     ];
     for (what, secret) in &rows {
