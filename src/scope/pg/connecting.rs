@@ -102,7 +102,7 @@ mod tests {
         let at = |ms| begin + Duration::from_millis(ms);
         let error = Error::new(ErrorKind::Unavailable, "away");
         let mut state = State::default();
-        let mut lets = |state: &mut State, ms| state.held_back(at(ms)).is_none();
+        let lets = |state: &mut State, ms| state.held_back(at(ms)).is_none();
         assert!(lets(&mut state, 0) && lets(&mut state, 0));
         state.failed(at(0), at(100), &error);
         for (ms, through) in [
