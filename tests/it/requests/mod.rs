@@ -4,6 +4,7 @@ mod composition;
 mod errors;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod leaving;
 mod logs;
 mod over_http;
 mod replica;
