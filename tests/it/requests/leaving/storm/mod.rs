@@ -9,7 +9,7 @@ mod ledger;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::routing::any;
@@ -24,6 +24,7 @@ use crate::support::{Database, database};
 
 const AT_ONCE: u64 = 24;
 const SESSIONS: u32 = 8;
+const A_WHILE: Duration = Duration::from_secs(60);
 
 /// Marsaglia's xorshift: the same requests for the same seed.
 struct Seeded(u64);
@@ -81,7 +82,10 @@ async fn whoever_leaves_and_whenever_rows_are_theirs_and_sessions_come_back_clea
     let pool = database
         .pool_builder()
         .max_size(SESSIONS)
-        .acquire_timeout(std::time::Duration::from_secs(60))
+        // Where many other tests run beside it.
+        .acquire_timeout(A_WHILE)
+        .connect_timeout(A_WHILE)
+        .begin_timeout(A_WHILE)
         .build()
         .await
         .expect("it is built");
