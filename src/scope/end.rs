@@ -44,7 +44,8 @@ impl RoleScopedConnection {
     ///
     /// [`ErrorKind::TransactionAborted`] where a statement had failed, [`ErrorKind::Database`] where COMMIT itself was
     /// refused, [`ErrorKind::CommitUnknown`] where the connection was lost meanwhile, or where `BEGIN` itself was not
-    /// answered before. A 2xx response is then replaced by this error, even if the handler ignores it.
+    /// answered before; where statements got no connection, what they were told. A 2xx response is then replaced by this
+    /// error, even if the handler ignores it.
     ///
     /// # Cancel safety
     ///
@@ -140,6 +141,8 @@ impl RoleScopedConnection {
     }
 
     /// Rolls back now, whatever the response will be. Later use of any handle of the request is an error.
+    ///
+    /// A handler that can answer without the database says it where there was no connection to be had: a 2xx stands then.
     ///
     /// # Errors
     ///

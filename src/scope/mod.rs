@@ -128,7 +128,7 @@
 //! |---|---|---|---|
 //! | `acquire_timeout` | 5 s | a connection of the pool | 503, [`PoolExhausted`](crate::ErrorKind::PoolExhausted) or `Unavailable` |
 //! | `connect_timeout` | 5 s | a new connection, with its handshake | 503, [`Unavailable`](crate::ErrorKind::Unavailable) |
-//! | `begin_timeout` | 5 s | the answer to `BEGIN` and the switch | 503, `Unavailable`, and the session is closed; 500, [`CommitUnknown`](crate::ErrorKind::CommitUnknown), where COMMIT was sent behind them |
+//! | `begin_timeout` | 5 s | the answer to `BEGIN` and the switch; the types of a statement's columns, where they have changed | 503, `Unavailable`, and the session is closed; 500, [`CommitUnknown`](crate::ErrorKind::CommitUnknown), where COMMIT was sent behind them |
 //! | `statement_timeout` | the server's | a statement | 504, SQLSTATE 57014 |
 //! | `idle_in_transaction_timeout` | 60 s | the next statement of a transaction | 503, and the session is closed |
 //! | `reset_timeout` | 1 s | the answer to ROLLBACK, and to a session's reset | the session is closed, and a statement that was sent behind it is sent once more on another; where that is not safe, as `begin_timeout` |

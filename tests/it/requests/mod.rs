@@ -5,6 +5,7 @@ mod errors;
 mod faults;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod leaving;
 mod logs;
 mod over_http;
 mod replica;

@@ -17,6 +17,5 @@ mod role_settings;
 mod round_trips;
 mod setup;
 mod statements;
-mod storm;
 mod switch;
 mod unreset;

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
 
-use super::lies::{INSERT, LIES, prepared, take_stored};
+use super::lies::{INSERT, LIES, prepared, settled, take_stored};
 use crate::support::grpc::{Caller, Methods};
 use crate::support::proxy::{Cut, Proxy, within};
 use crate::support::service::auth;
@@ -79,6 +79,7 @@ async fn no_status_zero_without_a_commit() {
                     expected,
                     "{kind} {method}, {name}: {status:?}"
                 );
+                within(settled(&pool)).await;
                 let stored = take_stored(&other).await;
                 assert!(
                     stored == 0 || lie.unknown,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use rolescope::{Error, Isolation, RoleScopedConnection};
+use rolescope::{Error, Isolation, RoleName, RoleScope, RoleScopedConnection, RoleScopedPool};
 use tokio_postgres::Client;
 
 use crate::support::{Database, database};
@@ -16,6 +16,10 @@ pub(super) struct Lie {
     /// What its client is told.
     pub(super) status: u16,
     pub(super) code: &'static str,
+    #[cfg_attr(
+        not(feature = "tonic"),
+        expect(dead_code, reason = "there is no client of gRPC without it")
+    )]
     pub(super) grpc: i32,
     /// Whether somebody may have stored something all the same: then the client is not told either way.
     pub(super) unknown: bool,
@@ -46,6 +50,13 @@ pub(super) async fn take_stored(admin: &Client) -> i64 {
         .query_one_scalar(count, &[])
         .await
         .expect("they are counted")
+}
+
+/// Waits until the pool's one session is free, and what was sent on it answered.
+pub(super) async fn settled(pool: &RoleScopedPool) {
+    let scope = RoleScope::for_role(RoleName::parse("anon").expect("a good name"));
+    let free = pool.begin(&scope);
+    free.query("SELECT 1", &[]).await.expect("it serves");
 }
 
 async fn insert(db: &RoleScopedConnection) {

@@ -12,6 +12,7 @@ use rolescope::{Error, RoleScopedConnection};
 use tokio_postgres::Client;
 
 use super::lies::{INSERT, prepared, take_stored};
+use crate::support::Database;
 use crate::support::proxy::within;
 use crate::support::service::{self, Reply, service};
 
@@ -20,27 +21,33 @@ const CONTENT_TYPES: [&str; 2] = ["application/grpc", "application/grpc-web+prot
 struct Asked {
     app: Router,
     admin: Client,
+    _database: Database,
 }
 
 impl Asked {
-    async fn of<R: IntoResponse + 'static>(answer: fn() -> R) -> Self {
+    /// Handlers that answer so, one that leaves the COMMIT to the layer among them, behind an error that did no harm.
+    async fn of<R: IntoResponse + 'static>(answer: fn(Error) -> R) -> Self {
         let database = prepared().await;
         let pool = database.pool_of_one().await;
         let stores = async move |db: RoleScopedConnection| {
+            let savepoint = db.savepoint().await?;
+            let error = db.query("SELECT 1 / 0", &[]).await.expect_err("it fails");
+            savepoint.rollback().await?;
             db.execute(INSERT, &[]).await?;
-            Ok::<_, Error>(answer())
+            Ok::<_, Error>(answer(error))
         };
         let commits = async move |db: RoleScopedConnection| {
             db.execute_and_commit(INSERT, &[]).await?;
-            Ok::<_, Error>(answer())
+            Ok::<_, Error>(answer(no_layer()))
         };
         let routes = Router::new()
             .route("/stores", post(stores))
             .route("/commits", post(commits))
-            .route("/nothing", post(async move || answer()));
+            .route("/nothing", post(async move || answer(no_layer())));
         Self {
             app: service(&pool, routes),
             admin: database.admin().await,
+            _database: database,
         }
     }
 
@@ -56,10 +63,13 @@ impl Asked {
     }
 }
 
-/// As a handler answers that turns errors into pages of its own.
-fn error_in_extensions() -> Response {
+fn no_layer() -> Error {
     let error = RoleScopedConnection::from_extensions(&Extensions::new());
-    let error = error.expect_err("there is no layer");
+    error.expect_err("there is no layer")
+}
+
+/// As a handler answers that turns errors into pages of its own.
+fn error_in_extensions(error: Error) -> Response {
     let mut response = "sorry".into_response();
     response.extensions_mut().insert(error);
     response
@@ -70,7 +80,7 @@ async fn who_is_shown_an_error_has_stored_nothing() {
     let asked = Asked::of(error_in_extensions).await;
     for content_type in CONTENT_TYPES {
         let (status, reply, stored) = asked.reads("/stores", content_type).await;
-        assert_eq!((status.as_deref(), stored), (Some("13"), 0), "{reply:?}");
+        assert_eq!((status.as_deref(), stored), (Some("3"), 0), "{reply:?}");
     }
     let (status, reply, stored) = asked.reads("/stores", "text/plain").await;
     assert_eq!((status, stored), (None, 1), "as it says: {reply:?}");
@@ -78,7 +88,7 @@ async fn who_is_shown_an_error_has_stored_nothing() {
 
 #[tokio::test]
 async fn a_success_without_a_status_is_none() {
-    let asked = Asked::of(|| "stored").await;
+    let asked = Asked::of(|_| "stored").await;
     for content_type in CONTENT_TYPES {
         let (status, reply, stored) = asked.reads("/stores", content_type).await;
         assert_eq!((status.as_deref(), stored), (Some("13"), 0), "{reply:?}");
@@ -95,7 +105,7 @@ fn status_before_body(body: Body) -> Response {
 }
 
 /// Its head says success, and its trailers something else.
-fn second_thoughts() -> Response {
+fn second_thoughts(_: Error) -> Response {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "5".parse().expect("a header's value"));
     let frames = [Frame::data("message".into()), Frame::trailers(trailers)];
@@ -112,7 +122,7 @@ async fn a_status_before_the_body_promises_nothing() {
     let (status, reply, stored) = asked.reads("/commits", CONTENT_TYPES[0]).await;
     assert_eq!((status.as_deref(), stored), (Some("0"), 1), "{reply:?}");
 
-    let asked = Asked::of(|| status_before_body(Body::empty())).await;
+    let asked = Asked::of(|_| status_before_body(Body::empty())).await;
     let (status, reply, stored) = asked.reads("/stores", CONTENT_TYPES[0]).await;
     assert_eq!((status.as_deref(), stored), (Some("0"), 1), "{reply:?}");
 }
