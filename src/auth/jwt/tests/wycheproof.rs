@@ -49,7 +49,7 @@ impl Count {
     }
 }
 
-/// Loads a group's key in both forms, and each of its tests.
+/// Loads a group's key in both forms, and verifies every second test with each.
 macro_rules! verify {
     ($module:ident, $name:ident, $algorithm:ident) => {{
         let mut count = Count::default();
@@ -60,9 +60,8 @@ macro_rules! verify {
             for test in group.tests {
                 let what = format!("{} {}", test.tc_id, test.comment);
                 let pair = (&test.msg[..], &test.sig[..]);
-                for key in [&key, &pem] {
-                    count.check(key, Algorithm::$algorithm, pair, (test.result, &what));
-                }
+                let key = if test.tc_id % 2 == 0 { &key } else { &pem };
+                count.check(key, Algorithm::$algorithm, pair, (test.result, &what));
             }
         }
         assert!(count.accepted > 0 && count.refused > 0, "{count:?}");
@@ -99,8 +98,12 @@ fn eddsa_signatures() {
 #[test]
 fn rsa_signatures() {
     verify!(pkcs1, Rsa2048Sha256, RS256);
-    verify!(pkcs1, Rsa3072Sha384, RS384);
-    verify!(pkcs1, Rsa4096Sha512, RS512);
+    verify!(pkcs1, Rsa2048Sha384, RS384);
+    verify!(pkcs1, Rsa2048Sha512, RS512);
+}
+
+#[test]
+fn rsa_pss_signatures() {
     verify!(pss, RsaPss2048Sha256Mgf1SaltLen32, PS256);
     verify!(pss, RsaPss2048Sha384Mgf1SaltLen48, PS384);
     verify!(pss, RsaPss4096Sha512Mgf1SaltLen64, PS512);
