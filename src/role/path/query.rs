@@ -8,7 +8,7 @@ use super::error::RolePathError;
 const MAX_NESTING: usize = 8;
 
 pub(super) fn parse(text: &str) -> Result<JsonPath, RolePathError> {
-    check_nesting(text)?;
+    check_brackets(text)?;
     if text == "$" {
         return Err(RolePathError::new(
             1,
@@ -37,7 +37,9 @@ pub(super) fn as_member(query: &str) -> Option<&str> {
         .then_some(name)
 }
 
-fn check_nesting(text: &str) -> Result<(), RolePathError> {
+/// Checks what the parser does not bear: too deep a nesting, and a text that ends within a quoted one. It panics where that
+/// is after `\u`.
+fn check_brackets(text: &str) -> Result<(), RolePathError> {
     let mut depth = 0_usize;
     let mut quote = None;
     let mut bytes = text.bytes().enumerate();
@@ -59,5 +61,11 @@ fn check_nesting(text: &str) -> Result<(), RolePathError> {
             _ => {}
         }
     }
-    Ok(())
+    match quote {
+        None => Ok(()),
+        Some(_) => Err(RolePathError::new(
+            text.len(),
+            "the closing quote of a text in an RFC 9535 query",
+        )),
+    }
 }

@@ -218,7 +218,11 @@ fn an_error_says_where_and_what_was_expected() {
         ("$role", 1, "RFC 9535"),
         ("$.role ", 6, "RFC 9535"),
         ("$.some-name", 6, "['some-name']"),
-        ("$['a", 2, "RFC 9535"),
+        ("$['a", 4, "closing quote"),
+        ("$['\\u", 5, "closing quote"),
+        ("$['\\ud83d\\u", 11, "closing quote"),
+        ("$['\\u']", 5, "RFC 9535"),
+        ("$.it's", 6, "closing quote"),
         ("$.a[?nosuch(@)]", 5, "RFC 9535"),
     ] {
         let error = RolePath::parse(path).expect_err(path);

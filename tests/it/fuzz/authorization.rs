@@ -58,10 +58,10 @@ fn expected(values: &[HeaderValue]) -> Result<Option<&str>, TokenSourceError> {
     let space = |byte: &u8| *byte == b' ' || *byte == b'\t';
     let mut words = value.split(space).filter(|word| !word.is_empty());
     match words.next() {
-        Some(scheme) if scheme.to_ascii_lowercase() == b"bearer" => {}
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"bearer") => {}
         _ => return Ok(None),
     }
-    let (first, last) = (words.next(), words.last());
+    let (first, last) = (words.next(), words.next_back());
     let address = |word: &[u8]| word.as_ptr().addr() - value.as_ptr().addr();
     let token = match (first, last) {
         (None, _) => b"",

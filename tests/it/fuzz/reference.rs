@@ -49,8 +49,8 @@ pub(crate) enum Json {
     Text(String),
     Number(f64),
     Other,
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    Array(Vec<Self>),
+    Object(Vec<(String, Self)>),
 }
 
 impl Json {
