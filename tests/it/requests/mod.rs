@@ -2,8 +2,11 @@
 
 mod composition;
 mod errors;
+mod escapes;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod hardened;
+mod hygiene;
 mod logs;
 mod over_http;
 mod replica;
