@@ -157,10 +157,9 @@ async fn nothing_is_left(protocol: Protocol, ends: &[End]) {
             };
             let reply = within(service::call(&app, method, "/", ALICE)).await;
             let refused = was_refused(&reply);
-            if let Some(saw) = saw.lock().expect("no panic").take() {
-                if row.seen && saw == own {
-                    wrong.push(format!("{what}: the traces do not show it"));
-                }
+            let saw = saw.lock().expect("no panic").take();
+            if row.seen && saw.is_some_and(|saw| saw == own) {
+                wrong.push(format!("{what}: the traces do not show it"));
             }
             let (found, served_by) = within(next(&pool)).await;
             if found != clean {
