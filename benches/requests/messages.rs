@@ -20,16 +20,25 @@ const REPEATED: usize = 2000;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 const SWITCH: &str = "SELECT pg_catalog.set_config('role', $1, true), pg_catalog.set_config('request.jwt.claims', $2, true), \
     pg_catalog.set_config('request.method', $3, true), pg_catalog.set_config('request.path', $4, true), \
-    pg_catalog.set_config('rolescope.marker', $5, true)";
+    pg_catalog.set_config('rolescope.marker', pg_catalog.encode(pg_catalog.sha256(pg_catalog.decode($5, 'hex') \
+    OPERATOR(pg_catalog.||) pg_catalog.timestamptz_send(pg_catalog.now())), 'hex'), true)";
 const CHECK: &str = "1 OPERATOR(pg_catalog./) (coalesce(pg_catalog.current_setting('rolescope.marker', true) \
-    OPERATOR(pg_catalog.=) $1::pg_catalog.text AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) \
-    $2::pg_catalog.text, false))::pg_catalog.int4";
+    OPERATOR(pg_catalog.=) pg_catalog.encode(pg_catalog.sha256(pg_catalog.decode($1, 'hex') OPERATOR(pg_catalog.||) \
+    pg_catalog.timestamptz_send(pg_catalog.now())), 'hex') AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) \
+    $2::pg_catalog.text AND ($3::pg_catalog.text OPERATOR(pg_catalog.=) 'off' \
+    OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'), false))::pg_catalog.int4";
 const RESET_OF_READ: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *";
 const REST_OF_RESET: &str =
     "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 const CLAIMS: &str = r#"{"role":"web_user","sub":"alice","aud":"bench","exp":4102444800}"#;
-const SWITCHED: [&str; 5] = ["web_user", CLAIMS, "GET", "/items", "0123456789abcdef.1"];
-const CHECKED: [&str; 2] = ["0123456789abcdef.1", "web_user"];
+const SWITCHED: [&str; 5] = [
+    "web_user",
+    CLAIMS,
+    "GET",
+    "/items",
+    "0123456789abcdef0000000000000001",
+];
+const CHECKED: [&str; 3] = ["0123456789abcdef0000000000000001", "web_user", "on"];
 
 /// Messages that are sent together, and how many of them the server answers by itself.
 #[derive(Default)]
@@ -218,7 +227,7 @@ fn variants() -> Vec<(&'static str, Vec<Flight>)> {
                 Flight::default()
                     .check("check")
                     .query("COMMIT")
-                    .query(&format!("BEGIN; {reset}; COMMIT")),
+                    .query(&format!("BEGIN NOT DEFERRABLE; {reset}; COMMIT")),
             ],
         ),
         (

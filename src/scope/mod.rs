@@ -37,6 +37,19 @@
 //! Say `commit` in the handler only where a failure must be stored too: a failed login that is counted, for example.
 //! An error within the transaction makes all of it fail, unless a [`savepoint`](RoleScopedConnection::savepoint) was set.
 //!
+//! # What SQL can leave, and the ways out that it has
+//!
+//! The SQL of handlers is trusted. What it leaves on its session by accident, the next request does not find: settings, roles,
+//! temporary objects, cursors, listeners, advisory locks and values of sequences are reset, and where that fails the session
+//! is closed. So it is after PREPARE, DEALLOCATE or DISCARD, in blocks of code and in texts of several statements too. Not
+//! reset are the seed of `random()`, and statements that a *function* prepares or deallocates when it is called.
+//!
+//! PostgreSQL lets SQL leave the role that it runs as: `SET ROLE`, `RESET ROLE`, `set_config('role', ..)`, `COMMIT`. At the
+//! transaction's end its marker, its role and, of a read, its being `READ ONLY` are checked, in the same round trip: where
+//! one is not what it was, the answer is 500, what is not committed yet is rolled back, and the session is closed. Of a read
+//! by queries alone nobody waits for the end: then the log tells it. SQL that goes out and comes back, or that overwrites the
+//! claims, is not noticed. `examples/sql/hardening.sql` closes what an expression can do, not what a whole statement can.
+//!
 //! # Streams
 //!
 //! [`query_stream`](RoleScopedConnection::query_stream), [`copy_out`](RoleScopedConnection::copy_out) and

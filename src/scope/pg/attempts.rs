@@ -54,9 +54,14 @@ impl Attempts {
     ) -> Result<Current, Error> {
         let current = transaction.open(reset).await?;
         match self.first_word {
-            FirstWord::Prepared => current.session.doubt(),
+            FirstWord::Prepared => {
+                current.session.doubt();
+                transaction.does_unknown(&current);
+            }
             FirstWord::End => transaction.may_have_ended(&current),
-            FirstWord::Copy | FirstWord::Other => {}
+            FirstWord::Write => transaction.writes(&current),
+            FirstWord::Other => transaction.does_unknown(&current),
+            FirstWord::Copy | FirstWord::Read => {}
         }
         Ok(current)
     }

@@ -36,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) rests: bool,
     /// Whether the server has seen the startup options.
     pub(crate) started: bool,
+    /// Whether nothing can make a `READ ONLY` transaction write.
+    pub(crate) reads_only_read: bool,
     /// The role that the session logged in as.
     pub(crate) login: Option<String>,
     doubtful: AtomicBool,
@@ -78,6 +80,10 @@ impl Session {
             Some(row) => row.try_get(2)?,
             None => None,
         };
+        let reads_only_read = match who {
+            Some(row) => row.try_get(3)?,
+            None => false,
+        };
         let rests = resting_role.is_some() && resting_role == current_user.as_deref();
         Ok(Self {
             client,
@@ -85,6 +91,7 @@ impl Session {
             statements: Statements::new(statement_cache),
             rests,
             started: started.is_some(),
+            reads_only_read,
             login,
             doubtful: AtomicBool::new(false),
             marker_seed: RandomState::new().build_hasher().finish(),
@@ -92,10 +99,10 @@ impl Session {
         })
     }
 
-    /// Makes a value that no other transaction has for its marker.
+    /// Makes a secret that no other transaction has for its marker, as hexadecimal digits.
     pub(crate) fn next_marker(&self) -> String {
         let transaction = self.transactions.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}.{transaction}", self.marker_seed)
+        format!("{:016x}{transaction:016x}", self.marker_seed)
     }
 
     /// Sends a message of constant SQL now. The answers come from the stream.
@@ -117,6 +124,15 @@ impl Session {
         values: [&(dyn ToSql + Sync); N],
     ) -> Result<(), PgError> {
         self.controls.run(&self.client, control, values).await
+    }
+
+    /// Sends one of them without the name that it has on the session, which SQL can have given to a statement of its own.
+    pub(crate) async fn control_unnamed<const N: usize>(
+        &self,
+        control: Control,
+        values: [&(dyn ToSql + Sync); N],
+    ) -> Result<(), PgError> {
+        Controls::Unnamed.run(&self.client, control, values).await
     }
 
     /// Whether a pooler lends the server connection to others between two transactions.

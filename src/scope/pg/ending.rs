@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, TryStreamExt};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error as PgError, SimpleQueryMessage, SimpleQueryStream};
 
 use super::connection::{Farewell, Session, drain, leaves_doubt};
@@ -63,12 +64,15 @@ pub(crate) enum Verdict {
 pub(crate) struct Opened {
     pub(crate) lease: Lease,
     pub(crate) begun: Begun,
+    /// The secret of the marker.
     pub(crate) marker: String,
     pub(crate) role: RoleName,
     pub(crate) mode: AccessMode,
     /// Whose reads are to see what a COMMIT has stored, where somebody asked for that.
     pub(crate) writer: Option<Writer>,
     pub(crate) failed: bool,
+    /// SQL ran that can have changed anything on the session, its prepared statements too.
+    pub(crate) unknown: bool,
 }
 
 impl Opened {
@@ -80,13 +84,17 @@ impl Opened {
         }
     }
 
-    /// The reset that is sent as a message of its own.
-    fn reset(&self) -> &'static str {
+    /// The reset that is sent as a message of its own, and the one behind a ROLLBACK in its message.
+    fn resets(&self) -> (&'static str, &'static str) {
         match self.begun.peek() {
             Some(Err(failure)) if failure.error.kind() == ErrorKind::RoleRefused => {
-                session::RESET_OF_REFUSED
+                (session::RESET_OF_REFUSED, session::ROLLBACK_AND_RESET)
             }
-            _ => session::RESET,
+            _ if self.unknown => (
+                session::RESET_OF_UNKNOWN,
+                session::ROLLBACK_AND_RESET_OF_UNKNOWN,
+            ),
+            _ => (session::RESET, session::ROLLBACK_AND_RESET),
         }
     }
 }
@@ -111,13 +119,26 @@ impl Ending {
         }
         let session = Arc::clone(&opened.lease);
         let sent = opened.what_to_send(verdict);
-        let (check, end, reset) = match (sent, awaited) {
-            (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(opened.reset())),
-            (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(opened.reset())),
-            (Verdict::Commit, false) => (Control::CheckAndUnlock, session::RESET_AND_COMMIT, None),
-            (Verdict::Rollback, false) => (Control::Check, session::ROLLBACK_AND_RESET, None),
+        let (reset, rollback_and_reset) = opened.resets();
+        let reset_and_commit = if session.reads_only_read {
+            session::RESET_AND_COMMIT
+        } else {
+            session::RESET_AND_COMMIT_UP_TO_15
         };
-        let check = send_check(Arc::clone(&session), check, opened.marker, opened.role);
+        let (check, end, reset) = match (sent, awaited) {
+            (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(reset)),
+            (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(reset)),
+            (Verdict::Commit, false) => (Control::CheckAndUnlock, reset_and_commit, None),
+            (Verdict::Rollback, false) => (Control::Check, rollback_and_reset, None),
+        };
+        let check = send_check(
+            Arc::clone(&session),
+            check,
+            opened.marker,
+            opened.role,
+            opened.mode,
+            opened.unknown,
+        );
         let writer = opened.writer.filter(|_| sent == Verdict::Commit);
         if let Some(writer) = &writer {
             // Perhaps nobody will learn how it ends.
@@ -176,6 +197,8 @@ impl Ending {
             Control::Check,
             opened.marker,
             opened.role,
+            opened.mode,
+            opened.unknown,
         );
         let end = session.send(match sent {
             Verdict::Commit => session::COMMIT_AND_RESET_POOLED,
@@ -315,10 +338,21 @@ fn send_check(
     check: Control,
     marker: String,
     role: RoleName,
+    mode: AccessMode,
+    unknown: bool,
 ) -> BoxFuture<'static, Result<(), PgError>> {
+    let read_only = match mode {
+        AccessMode::ReadOnly => "on",
+        AccessMode::ReadWrite => "off",
+    };
     sent(async move {
         let role = role.as_str();
-        session.control(check, [&marker, &role]).await
+        let values: [&(dyn ToSql + Sync); 3] = [&marker, &role, &read_only];
+        if unknown {
+            session.control_unnamed(check, values).await
+        } else {
+            session.control(check, values).await
+        }
     })
 }
 

@@ -234,7 +234,7 @@ impl Open {
         self.opened.mode == AccessMode::ReadOnly
             && self.isolation != Isolation::Serializable
             && !self.opened.failed
-            && !self.batch
+            && !self.opened.unknown
     }
 
     fn must_be_awaited(&self) -> bool {

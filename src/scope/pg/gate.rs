@@ -140,6 +140,7 @@ impl Transaction {
         open.statements += u32::from(running.message != Message::Execution);
         open.running += 1;
         open.batch |= running.message == Message::Batch;
+        open.opened.unknown |= running.message == Message::Batch;
         let poll = future.poll(cx);
         // No answer is there before the message is sent: it was not.
         running.unsent |= poll.is_ready();

@@ -9,7 +9,7 @@ use tokio_postgres::Error as PgError;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::connection::{Farewell, Session, drain};
+use super::connection::{Farewell, Session, drain, is_about_prepared};
 use super::control::Control;
 use super::ending::{BeginError, Opened, sent};
 use super::judgement::ends_session;
@@ -73,11 +73,11 @@ impl Transaction {
             for settings in start.into_iter().chain(settings) {
                 settings
                     .await
-                    .map_err(|error| BeginError::answered(settings_error(error)))?;
+                    .map_err(|error| control_error(error, settings_error))?;
             }
             switch
                 .await
-                .map_err(|error| BeginError::answered(switch_error(error)))
+                .map_err(|error| control_error(error, switch_error))
         };
         let in_doubt = Arc::clone(&session);
         let replica = self.pool.replica().cloned();
@@ -121,6 +121,7 @@ impl Transaction {
                     AccessMode::ReadOnly => None,
                 },
                 failed: false,
+                unknown: false,
             },
             isolation,
             statements: 0,
@@ -225,6 +226,19 @@ fn not_reset(error: Option<PgError>) -> Error {
         Some(error) => Error::with_source(ErrorKind::ConnectionLost, message, error),
         None => Error::new(ErrorKind::ConnectionLost, message),
     }
+}
+
+/// Where a statement of ours is gone from the session, SQL of an earlier request has removed it. The transaction has failed
+/// by that, so that nothing behind it has had an effect.
+fn control_error(error: PgError, told: fn(PgError) -> Error) -> BeginError {
+    if error.code().is_some_and(is_about_prepared) {
+        return BeginError::unanswered(Error::with_source(
+            ErrorKind::ConnectionLost,
+            "the session has lost its prepared statements: SQL in a function said DEALLOCATE",
+            error,
+        ));
+    }
+    BeginError::answered(told(error))
 }
 
 /// What the service or a role has set cannot be set: that is no fault of the client's.

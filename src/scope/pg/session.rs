@@ -38,16 +38,31 @@ pub(crate) const fn begin_pooled(isolation: Isolation, mode: AccessMode) -> &'st
     begin!(isolation, mode, "; DEALLOCATE ALL")
 }
 
-/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, marker `$5`. The marker tells at the end whether the
-/// transaction is still this one.
+// What the marker is made of: a secret of ours, given as hexadecimal digits, and what no later transaction shares with this
+// one, the time of its start. The handler's SQL can read it, but cannot make the one of a transaction that it has begun.
+macro_rules! marker {
+    ($secret:literal) => {
+        concat!(
+            "pg_catalog.encode(pg_catalog.sha256(pg_catalog.decode(",
+            $secret,
+            ", 'hex') OPERATOR(pg_catalog.||) pg_catalog.timestamptz_send(pg_catalog.now())), 'hex')"
+        )
+    };
+}
+
+/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, the marker's secret `$5`. The marker tells at the end whether
+/// the transaction is still this one.
 ///
 /// As a query, not as `SET LOCAL` statements: once a query has run, the access mode can no longer be changed.
-pub(crate) const SWITCH: &str = "\
-    SELECT pg_catalog.set_config('role', $1, true), \
-           pg_catalog.set_config('request.jwt.claims', $2, true), \
-           pg_catalog.set_config('request.method', $3, true), \
-           pg_catalog.set_config('request.path', $4, true), \
-           pg_catalog.set_config('rolescope.marker', $5, true)";
+pub(crate) const SWITCH: &str = concat!(
+    "SELECT pg_catalog.set_config('role', $1, true), \
+     pg_catalog.set_config('request.jwt.claims', $2, true), \
+     pg_catalog.set_config('request.method', $3, true), \
+     pg_catalog.set_config('request.path', $4, true), \
+     pg_catalog.set_config('rolescope.marker', ",
+    marker!("$5"),
+    ", true)"
+);
 
 /// Sets what a pooler keeps from the start of a session: application name `$1`, timeouts `$2` and `$3` where there are any.
 pub(crate) const START: &str = "\
@@ -59,9 +74,9 @@ pub(crate) const START: &str = "\
 
 /// Applies the settings named in `$1` with the values in `$2`, in their order, before the switch.
 pub(crate) const SETTINGS: &str = "\
-    SELECT pg_catalog.set_config(s.name, s.value, true) \
+    SELECT pg_catalog.set_config(rolescope.name, rolescope.value, true) \
     FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) \
-    AS s (name, value)";
+    AS rolescope (name, value)";
 
 macro_rules! check {
     ($before:literal) => {
@@ -69,14 +84,18 @@ macro_rules! check {
             "SELECT ",
             $before,
             "1 OPERATOR(pg_catalog./) (coalesce(\
-                pg_catalog.current_setting('rolescope.marker', true) OPERATOR(pg_catalog.=) $1::pg_catalog.text \
-                AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text, \
+                pg_catalog.current_setting('rolescope.marker', true) OPERATOR(pg_catalog.=) ",
+            marker!("$1"),
+            " AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text \
+                AND ($3::pg_catalog.text OPERATOR(pg_catalog.=) 'off' \
+                    OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'), \
             false))::pg_catalog.int4"
         )
     };
 }
 
-/// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still `$1` and the role still `$2`.
+/// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still that of the secret `$1`, the role still
+/// `$2`, and the transaction, where `$3` says `on`, still `READ ONLY`: up to PostgreSQL 15 `RESET` changes that.
 ///
 /// Operators are named with their schema, since the handler may have changed `search_path`.
 pub(crate) const CHECK: &str = check!("");
@@ -108,13 +127,37 @@ macro_rules! reset {
     };
 }
 
+// NOT DEFERRABLE is said, since what is left behind can have another default: by that a SERIALIZABLE READ ONLY transaction
+// waits for those of others.
+macro_rules! begin_reset {
+    () => {
+        "BEGIN NOT DEFERRABLE; "
+    };
+}
+
+// Fails where SQL has prepared a statement, which may have the name of one of ours and be taken for it, and where one of the
+// four of ours that have a name is gone. All of them say `rolescope`.
+macro_rules! nothing_planted {
+    () => {
+        "; SELECT 1 OPERATOR(pg_catalog./) (\
+             pg_catalog.bool_and(NOT p.from_sql) \
+             AND pg_catalog.count(*) FILTER (WHERE p.statement OPERATOR(pg_catalog.~~) '%rolescope%') \
+                 OPERATOR(pg_catalog.>=) 4\
+         )::pg_catalog.int4 FROM pg_catalog.pg_prepared_statements p"
+    };
+}
+
 // Whoever has the session next sends `BEGIN` behind the reset without waiting for it. So where a reset fails, it leaves a
 // transaction that has failed, in which that `BEGIN` and all behind it fail as well. Only what keeps the reset's own `BEGIN`
 // or its last `COMMIT` from running does not: then the next transaction, which reads the reset's answer first, shows nothing
 // of its own and is rolled back. A `COMMIT` is never sent along with a `BEGIN` like that.
 
 /// Clears all that a request can leave behind on a session, but for prepared statements.
-pub(crate) const RESET: &str = concat!("BEGIN; ", reset!(), "; COMMIT");
+pub(crate) const RESET: &str = concat!(begin_reset!(), reset!(), "; COMMIT");
+
+/// [`RESET`] behind SQL that may have prepared statements, which fails where it has. It reads the names of all of them.
+pub(crate) const RESET_OF_UNKNOWN: &str =
+    concat!(begin_reset!(), reset!(), nothing_planted!(), "; COMMIT");
 
 /// [`RESET`] behind a role that was refused: it fails where it is the login role that is no more. No session of that can
 /// take another role again, not even once a role of the same name is there.
@@ -122,7 +165,17 @@ pub(crate) const RESET_OF_REFUSED: &str =
     concat!("BEGIN; SELECT session_user; ", reset!(), "; COMMIT");
 
 /// [`ROLLBACK`] and [`RESET`] in one message, for an end that nobody waits for.
-pub(crate) const ROLLBACK_AND_RESET: &str = concat!("ROLLBACK; BEGIN; ", reset!(), "; COMMIT");
+pub(crate) const ROLLBACK_AND_RESET: &str =
+    concat!("ROLLBACK; ", begin_reset!(), reset!(), "; COMMIT");
+
+/// [`ROLLBACK`] and [`RESET_OF_UNKNOWN`] in one message.
+pub(crate) const ROLLBACK_AND_RESET_OF_UNKNOWN: &str = concat!(
+    "ROLLBACK; ",
+    begin_reset!(),
+    reset!(),
+    nothing_planted!(),
+    "; COMMIT"
+);
 
 /// The reset and `COMMIT` of a `READ ONLY` transaction, behind [`CHECK_AND_UNLOCK`]: all in the transaction itself. Where
 /// `COMMIT` is refused, the rollback undoes what the reset was to undo.
@@ -131,13 +184,21 @@ pub(crate) const ROLLBACK_AND_RESET: &str = concat!("ROLLBACK; BEGIN; ", reset!(
 /// are neither temporary tables nor values of sequences: `READ ONLY` makes none, and those of before are discarded.
 pub(crate) const RESET_AND_COMMIT: &str = concat!(reset_of_read!(), "; COMMIT");
 
+/// [`RESET_AND_COMMIT`] up to PostgreSQL 15, where a function can have made the transaction `READ WRITE` and back.
+pub(crate) const RESET_AND_COMMIT_UP_TO_15: &str = concat!(
+    reset_of_read!(),
+    "; DISCARD TEMP; DISCARD SEQUENCES; COMMIT"
+);
+
 // Behind a pooler a message is all that is certain to run on one server connection, and a transaction on it keeps that
 // from being lent to others: where the reset fails it stays open, and the pooler closes the connection with the session.
 // What the driver is told at startup of its encoding the pooler says once, and `RESET ALL` undoes that.
 macro_rules! reset_pooled {
     () => {
         concat!(
-            "; BEGIN; DEALLOCATE ALL; ",
+            "; ",
+            begin_reset!(),
+            "DEALLOCATE ALL; ",
             reset!(),
             "; SET client_encoding = 'UTF8'; COMMIT"
         )
@@ -154,12 +215,14 @@ pub(crate) const ROLLBACK_AND_RESET_POOLED: &str = concat!("ROLLBACK", reset_poo
 pub(crate) const CLEAR_BEFORE_COMMIT: &str =
     "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DEALLOCATE ALL";
 
-/// Who the session is while no transaction runs, who it logged in as, and whether its startup options have arrived.
+/// Who the session is while no transaction runs, who it logged in as, whether its startup options have arrived, and whether
+/// a `READ ONLY` transaction stays so.
 pub(crate) const WHO: &str = "\
     SELECT current_user::pg_catalog.text, session_user::pg_catalog.text, \
-           pg_catalog.current_setting('rolescope.startup', true)";
+           pg_catalog.current_setting('rolescope.startup', true), \
+           pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000";
 
-/// Which of the words that a text can begin with matters: one about the session's prepared statements, or `COPY`.
+/// What the first word of a text says of what it can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstWord {
     /// PREPARE, DEALLOCATE, DISCARD: the statement cache can no longer be trusted.
@@ -168,28 +231,58 @@ pub(crate) enum FirstWord {
     Copy,
     /// What ends a transaction, or a part of it: the reset of a read, which runs in it, can no longer be relied on.
     End,
+    /// It reads, or does no more than a read's reset undoes. What the functions do that it calls cannot be told.
+    Read,
+    /// INSERT, UPDATE, DELETE, MERGE.
+    Write,
+    /// It can change what the session or the transaction is: SET, DO, CALL, CREATE ..
     Other,
 }
 
-/// Classifies SQL by its first word, past white space and comments.
+const ENDS: [&str; 4] = ["commit", "end", "rollback", "abort"];
+const READS: [&str; 15] = [
+    "select",
+    "with",
+    "values",
+    "table",
+    "show",
+    "explain",
+    "declare",
+    "fetch",
+    "move",
+    "close",
+    "savepoint",
+    "release",
+    "listen",
+    "unlisten",
+    "notify",
+];
+const WRITES: [&str; 4] = ["insert", "update", "delete", "merge"];
+
+/// Classifies SQL by its first word, past white space, comments and opening parentheses.
 pub(crate) fn first_word(sql: &str) -> FirstWord {
     let rest = skip_blank(sql);
     let end = rest
         .find(|c: char| !c.is_ascii_alphabetic())
         .unwrap_or(rest.len());
     let word = &rest[..end];
-    if is_prepared_word(word) {
+    if is_one_of(&READS, word) {
+        FirstWord::Read
+    } else if is_prepared_word(word) {
         FirstWord::Prepared
     } else if word.eq_ignore_ascii_case("copy") {
         FirstWord::Copy
-    } else if ["commit", "end", "rollback", "abort"]
-        .iter()
-        .any(|end| word.eq_ignore_ascii_case(end))
-    {
+    } else if is_one_of(&WRITES, word) {
+        FirstWord::Write
+    } else if is_one_of(&ENDS, word) {
         FirstWord::End
     } else {
         FirstWord::Other
     }
+}
+
+fn is_one_of(words: &[&str], word: &str) -> bool {
+    words.iter().any(|one| word.eq_ignore_ascii_case(one))
 }
 
 /// Whether any word of a text of several statements is PREPARE, DEALLOCATE or DISCARD, be it in a comment or a string.
@@ -199,14 +292,12 @@ pub(crate) fn mentions_prepared(sql: &str) -> bool {
 }
 
 fn is_prepared_word(word: &str) -> bool {
-    ["prepare", "deallocate", "discard"]
-        .iter()
-        .any(|forbidden| word.eq_ignore_ascii_case(forbidden))
+    is_one_of(&["prepare", "deallocate", "discard"], word)
 }
 
 fn skip_blank(mut sql: &str) -> &str {
     loop {
-        sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(');
         if let Some(comment) = sql.strip_prefix("--") {
             sql = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
         } else if sql.starts_with("/*") {
@@ -247,7 +338,13 @@ mod tests {
     #[test]
     fn first_word_is_found_behind_blanks_and_nested_comments() {
         for (sql, expected) in [
-            ("select 1", FirstWord::Other),
+            ("select 1", FirstWord::Read),
+            ("(/* a */ (Values (1)))", FirstWord::Read),
+            ("MERGE INTO t", FirstWord::Write),
+            ("set role x", FirstWord::Other),
+            ("do $$ begin end $$", FirstWord::Other),
+            ("-- c\nabort", FirstWord::End),
+            ("selection", FirstWord::Other),
             ("DISCARD ALL", FirstWord::Prepared),
             (
                 " \n-- c\n /* a /* b */ ü */ deallocate all",

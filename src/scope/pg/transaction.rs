@@ -186,6 +186,21 @@ impl Transaction {
     pub(super) fn may_have_ended(&self, current: &Current) {
         if let Some(open) = self.lock().open_on(&current.session) {
             open.batch = true;
+            open.opened.unknown = true;
+        }
+    }
+
+    /// Notes a statement that can do more than read and write rows. Has the end awaited, and trusts nothing on the session.
+    pub(super) fn does_unknown(&self, current: &Current) {
+        if let Some(open) = self.lock().open_on(&current.session) {
+            open.opened.unknown = true;
+        }
+    }
+
+    /// Notes a statement that writes: where it can, in a `READ ONLY` transaction, that is none any more.
+    pub(super) fn writes(&self, current: &Current) {
+        if let Some(open) = self.lock().open_on(&current.session) {
+            open.opened.unknown |= open.opened.mode == AccessMode::ReadOnly;
         }
     }
 

@@ -2,9 +2,12 @@
 
 mod composition;
 mod errors;
+mod escapes;
 mod faults;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod hardened;
+mod hygiene;
 mod leaving;
 mod logs;
 mod over_http;

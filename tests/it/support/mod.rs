@@ -55,6 +55,7 @@ pub(crate) const TEMPLATE: &str = concat!(
     "CREATE ROLE jdoe123 IN ROLE author; CREATE ROLE web_user; CREATE ROLE user_role;
      GRANT jdoe123, web_user, user_role TO authenticator;
      CREATE ROLE not_granted;
+     CREATE ROLE resting NOLOGIN; GRANT resting TO authenticator;
      GRANT USAGE ON SCHEMA public TO jdoe123, web_user, user_role, not_granted;"
 );
 
@@ -145,7 +146,8 @@ async fn database_on(server: &'static LocalPostgres) -> Database {
 }
 
 /// A database that one test has for itself, with the roles `authenticator`, `anon`, `author`, `jdoe123`, `web_user`
-/// and `user_role`, all granted to `authenticator`, and `not_granted`, which is not.
+/// and `user_role`, all granted to `authenticator`, `resting`, which is granted to it too and may do nothing, and
+/// `not_granted`, which is not.
 #[derive(Debug)]
 pub(crate) struct Database {
     server: &'static LocalPostgres,

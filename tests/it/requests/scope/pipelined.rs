@@ -238,13 +238,13 @@ async fn a_read_that_made_a_transaction_of_its_own_look_like_its_own_leaves_noth
             .await?;
         Ok::<_, Error>("left")
     };
-    service::get(
+    let reply = service::get(
         &service(&pool, Router::new().route("/", get(leave))),
         "/",
         ALICE,
     )
-    .await
-    .ok();
+    .await;
+    assert_eq!(reply.kind(), ErrorKind::ScopeLeft);
     assert_eq!(traces(&pool).await, clean);
 }
 

@@ -91,11 +91,9 @@ async fn sql_level_prepared_statements_end_the_session() {
     {
         let db = pool.begin(&scope("web_user"));
         db.execute_typed(sql, &[]).await.expect(sql);
-        match db.commit().await {
-            Ok(()) => assert!(!sql.contains("DEALLOCATE")),
-            // The check behind it was among them: then nothing is committed.
-            Err(error) => assert_eq!(error.code().map(|code| code.code()), Some("26000"), "{sql}"),
-        }
+        db.commit()
+            .await
+            .expect("the check behind it does not go by a name");
         let left: i64 = pool
             .begin(&scope("anon"))
             .query_one_scalar(
