@@ -42,6 +42,9 @@ struct Args {
     /// How many clients send at the same time.
     #[arg(long, default_value_t = 64)]
     clients: u32,
+    /// How many requests each client sends at most.
+    #[arg(long)]
+    requests: Option<i64>,
     /// Terminate a random backend of the service every 100 ms.
     #[arg(long)]
     chaos: bool,
@@ -65,6 +68,7 @@ async fn run(args: &Args) -> Result<bool, String> {
         time: Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?,
         seed: args.seed,
         clients: args.clients,
+        requests: args.requests.unwrap_or(i64::MAX),
         chaos: args.chaos,
     };
     let mut signals = Signals::catch()?;

@@ -1,6 +1,7 @@
 //! A client: sends one request after the other over HTTP, looks at every answer, and leaves where the plan says so.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -51,20 +52,17 @@ pub(crate) struct Service {
     pub(crate) secret: String,
 }
 
-/// Sends requests until it is told to stop.
+/// Sends the requests of these numbers until it is told to stop, one at least.
 pub(crate) async fn client(
-    number: u32,
+    numbers: Range<i64>,
     mut random: Rng,
     service: Service,
     events: mpsc::UnboundedSender<Event>,
     stop: watch::Receiver<bool>,
 ) {
     let mut connection = None;
-    for count in 0.. {
-        if *stop.borrow() {
-            return;
-        }
-        let plan = Plan::draw(&mut random, i64::from(number) * 1_000_000_000 + count);
+    for number in numbers {
+        let plan = Plan::draw(&mut random, number);
         let begun = Instant::now();
         let (answer, body) = send(&mut connection, &service, &plan).await;
         let mut event = Event {
@@ -75,7 +73,7 @@ pub(crate) async fn client(
             plan,
         };
         look(&mut event, &body);
-        if events.send(event).is_err() {
+        if events.send(event).is_err() || *stop.borrow() {
             return;
         }
     }
@@ -106,7 +104,7 @@ async fn send(
                 200..300 => String::new(),
                 _ => String::from_utf8_lossy(&body).into_owned(),
             };
-            return (Answer::Came(status, text), body);
+            (Answer::Came(status, text), body)
         }
         Ok(Err(error)) => {
             *connection = None;
@@ -198,13 +196,13 @@ fn look(event: &mut Event, body: &[u8]) {
     };
     let kind = event.plan.kind;
     let seen = match kind {
-        Kind::List => serde_json::from_slice(body).map(|notes| foreign(event, notes)),
+        Kind::List => serde_json::from_slice::<Vec<Note>>(body).map(|notes| foreign(event, &notes)),
         Kind::Stream => body
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
             .map(serde_json::from_slice)
             .collect::<Result<Vec<Note>, _>>()
-            .map(|notes| foreign(event, notes)),
+            .map(|notes| foreign(event, &notes)),
         Kind::AnonymousList => {
             serde_json::from_slice::<Vec<Note>>(body).map(|notes| notes.len() as u64)
         }
@@ -231,7 +229,7 @@ fn look(event: &mut Event, body: &[u8]) {
 }
 
 /// Counts the rows that are not the caller's.
-fn foreign(event: &Event, notes: Vec<Note>) -> u64 {
+fn foreign(event: &Event, notes: &[Note]) -> u64 {
     let asked = &event.plan.asked;
     let is_foreign = |note: &&Note| {
         note.asked_role != asked.role

@@ -8,8 +8,7 @@ use rolescope::tokio_postgres::{self, Client, NoTls};
 use tokio::sync::watch;
 
 use super::audit::{Findings, Ledger, Owner, StoredRow, audit};
-use super::chain;
-use crate::local_postgres::LocalPostgres;
+use super::{LocalPostgres, chain};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -43,12 +42,14 @@ pub(crate) async fn connect(postgres: &LocalPostgres, database: &str) -> Result<
 }
 
 /// What the watcher saw.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watched {
     pub(crate) looks: u64,
-    /// Sessions that were idle in a transaction for more than a second.
+    /// How often a session was idle in a transaction for more than a second.
     pub(crate) idle_too_long: u64,
     pub(crate) longest_idle: Duration,
+    /// What the session had run that was idle for longest.
+    pub(crate) last_query: String,
     /// Looks that came so late themselves that the machine, or this process, must have stood still.
     pub(crate) late_looks: u64,
 }
@@ -58,16 +59,13 @@ pub(crate) async fn watch(
     client: Client,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Watched, String> {
-    let sql = "SELECT coalesce(extract(epoch FROM max(clock_timestamp() - state_change)), 0)::float8, \
-         count(*) FILTER (WHERE clock_timestamp() - state_change > $1::float8 * interval '1 s') \
-         FROM pg_stat_activity WHERE usename = 'authenticator' AND state LIKE 'idle in transaction%'";
+    let sql = "SELECT extract(epoch FROM clock_timestamp() - state_change)::float8, query FROM pg_stat_activity \
+         WHERE usename = 'authenticator' AND state LIKE 'idle in transaction%'";
     let mut watched = Watched::default();
     let mut last = Instant::now();
     while !pause(&mut stop, LOOKS_EVERY).await {
-        let row = client
-            .query_one(sql, &[&LONGEST_IDLE.as_secs_f64()])
-            .await
-            .map_err(|e| format!("the watcher: {}", chain(&e)))?;
+        let rows = client.query(sql, &[]).await;
+        let rows = rows.map_err(|e| format!("the watcher: {}", chain(&e)))?;
         watched.looks += 1;
         let stood_still = last.elapsed() > LOOKS_EVERY + LONGEST_IDLE / 4;
         last = Instant::now();
@@ -76,9 +74,14 @@ pub(crate) async fn watch(
             watched.late_looks += 1;
             continue;
         }
-        let longest = Duration::from_secs_f64(row.get::<_, f64>(0).max(0.0));
-        watched.longest_idle = watched.longest_idle.max(longest);
-        watched.idle_too_long += row.get::<_, i64>(1).unsigned_abs();
+        for row in rows {
+            let idle = Duration::from_secs_f64(row.get::<_, f64>(0).max(0.0));
+            watched.idle_too_long += u64::from(idle > LONGEST_IDLE);
+            if idle > watched.longest_idle {
+                watched.longest_idle = idle;
+                watched.last_query = row.get(1);
+            }
+        }
     }
     Ok(watched)
 }
@@ -126,16 +129,16 @@ async fn pause(stop: &mut watch::Receiver<bool>, time: Duration) -> bool {
 }
 
 /// Waits until the service has no session left, for ten seconds at most: then there is nothing that could still store.
-pub(crate) async fn wait_for_rest(client: &Client) -> Result<u64, String> {
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator'";
+/// Says what is left after that.
+pub(crate) async fn wait_for_rest(client: &Client) -> Result<Vec<String>, String> {
+    let sessions = "SELECT concat_ws(' ', state, wait_event, 'for', clock_timestamp() - state_change, 'behind', query) \
+         FROM pg_stat_activity WHERE usename = 'authenticator'";
     let until = Instant::now() + Duration::from_secs(10);
     loop {
-        let row = client.query_one(sessions, &[]).await;
-        let left: i64 = row
-            .map_err(|e| format!("the auditor: {}", chain(&e)))?
-            .get(0);
-        if left == 0 || Instant::now() > until {
-            return Ok(left.unsigned_abs());
+        let rows = client.query(sessions, &[]).await;
+        let rows = rows.map_err(|e| format!("the auditor: {}", chain(&e)))?;
+        if rows.is_empty() || Instant::now() > until {
+            return Ok(rows.iter().map(|row| row.get(0)).collect());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

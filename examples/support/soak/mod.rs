@@ -19,12 +19,15 @@ use rolescope::{JwtVerifier, RoleScopedPool};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::local_postgres::LocalPostgres;
+use super::local_postgres::LocalPostgres;
 use client::{Service, client};
 use report::{Report, Seen};
 
 /// How many connections the service has.
 const POOL: u32 = 8;
+
+/// The numbers of a client's requests begin at this times its own number.
+const REQUESTS: i64 = 1_000_000_000;
 
 /// How long the pool may take to get all connections back after the last answer.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(1);
@@ -34,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) time: Duration,
     pub(crate) seed: u64,
     pub(crate) clients: u32,
+    /// How many requests each client sends at most.
+    pub(crate) requests: i64,
     pub(crate) chaos: bool,
 }
 
@@ -89,23 +94,30 @@ pub(crate) async fn run(
     let (sender, mut events) = mpsc::unbounded_channel();
     let service = Service { address, secret };
     for number in 0..options.clients {
+        let first = i64::from(number) * REQUESTS;
+        let numbers = first..first + options.requests.clamp(1, REQUESTS);
         let (service, sender, stop) = (service.clone(), sender.clone(), load.clone());
-        tokio::spawn(client(number, random.fork(), service, sender, stop));
+        tokio::spawn(client(numbers, random.fork(), service, sender, stop));
     }
     drop(sender);
-    let collector = tokio::spawn(async move {
+    let mut collector = tokio::spawn(async move {
         let mut seen = Seen::default();
         while let Some(event) = events.recv().await {
             seen.take(event);
         }
         seen
     });
-    tokio::select! {
-        () = tokio::time::sleep(options.time) => {}
-        () = interrupted => {}
-    }
+    let early = tokio::select! {
+        seen = &mut collector => Some(seen),
+        () = tokio::time::sleep(options.time) => None,
+        () = interrupted => None,
+    };
     stop_load.send_replace(true);
-    let seen = collector.await.map_err(|e| e.to_string())?;
+    let seen = match early {
+        Some(seen) => seen,
+        None => collector.await,
+    };
+    let seen = seen.map_err(|e| e.to_string())?;
     let time = begun.elapsed();
     let killed = match chaos {
         Some(chaos) => chaos.await.map_err(|e| e.to_string())??,

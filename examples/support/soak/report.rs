@@ -94,8 +94,8 @@ pub(crate) struct Report {
     pub(crate) killed: Killed,
     /// Requests that held a connection of the pool when all had been answered.
     pub(crate) in_use_at_end: u32,
-    /// Sessions that were left when the pool had been closed.
-    pub(crate) sessions_at_end: u64,
+    /// What was left of the sessions when the pool had been closed.
+    pub(crate) sessions_at_end: Vec<String>,
     pub(crate) connections_created: u64,
 }
 
@@ -139,8 +139,8 @@ impl Report {
                 format!("{} connections not given back", self.in_use_at_end),
             ),
             (
-                self.sessions_at_end > 0,
-                format!("{} sessions open after the end", self.sessions_at_end),
+                !self.sessions_at_end.is_empty(),
+                format!("sessions open after the end: {:?}", self.sessions_at_end),
             ),
         ] {
             if is_wrong {
@@ -192,9 +192,10 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{} looks for sessions idle in transaction: longest {:.3} s ({} looks came late and do not count)",
+            "{} looks for sessions idle in transaction: longest {:.3} s, behind `{}` ({} looks came late and do not count)",
             watched.looks,
             watched.longest_idle.as_secs_f64(),
+            watched.last_query,
             watched.late_looks
         )?;
         writeln!(f, "\nwhat the auditor found:")?;
@@ -204,7 +205,10 @@ impl fmt::Display for Report {
             ("answers that cannot be true", seen.lies),
             ("idle in transaction > 1 s", watched.idle_too_long),
             ("connections not given back", self.in_use_at_end.into()),
-            ("sessions open after the end", self.sessions_at_end),
+            (
+                "sessions open after the end",
+                self.sessions_at_end.len() as u64,
+            ),
             ("errors", seen.errors),
         ] {
             writeln!(f, "  {what:<32} {count:>10}")?;
