@@ -19,4 +19,5 @@ mod setup;
 mod statements;
 mod storm;
 mod switch;
+mod tables;
 mod unreset;
