@@ -133,6 +133,7 @@
 //! | `replica` | none | where `READ ONLY` transactions are served |
 //! | `replica_max_size` | `max_size` | how many connections to the replica there may be |
 //! | `primary_after_write` | zero | how long a caller's reads stay on the primary after its writes |
+//! | `check_tables` | no | whether tables that row-level security does not protect are refused, too |
 //! | `accept_setup_problem` | none | which dangerous set-up is accepted |
 //!
 //! Deadlines, of the same builder:

@@ -16,6 +16,8 @@ mod readme;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 mod requests;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+mod soak;
 #[cfg(feature = "postgres")]
 mod sql_files;
 #[cfg(feature = "postgres")]

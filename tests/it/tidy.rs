@@ -113,6 +113,7 @@ fn the_readme_shows_what_runs() {
         "cargo run --example todos",
         "cargo run --example hyper_server",
         "cargo run --example tonic_server --features tonic",
+        "cargo run --release --example soak",
         "cargo test",
     ] {
         assert!(readme.contains(command), "{command}");

@@ -43,6 +43,7 @@ pub struct RoleScopedPoolBuilder {
     role_settings: bool,
     pooler: Option<Pooler>,
     accepted: Vec<SetupProblemKind>,
+    check_tables: bool,
     options: Options,
 }
 
@@ -66,6 +67,7 @@ impl RoleScopedPoolBuilder {
             role_settings: false,
             pooler: None,
             accepted: Vec::new(),
+            check_tables: false,
             options: Options {
                 begin_timeout: Duration::from_secs(5),
                 reset_timeout: Duration::from_secs(1),
@@ -258,6 +260,13 @@ impl RoleScopedPoolBuilder {
         self
     }
 
+    /// Also has [`build`](Self::build) refuse what requests may reach in spite of row-level security: tables, views and
+    /// functions, as [`RoleScopedPool::setup_problems`] lists them. Defaults to false.
+    pub fn check_tables(mut self, yes: bool) -> Self {
+        self.check_tables = yes;
+        self
+    }
+
     /// Accepts a set-up that [`build`](Self::build) otherwise refuses as dangerous. Say it once for each kind.
     pub fn accept_setup_problem(mut self, kind: SetupProblemKind) -> Self {
         self.accepted.push(kind);
@@ -275,20 +284,8 @@ impl RoleScopedPoolBuilder {
     ///
     /// Dropping the future builds nothing.
     pub async fn build(self) -> Result<RoleScopedPool, SetupError> {
-        let expected = self.expected(&self.target);
         let pool = self.build_lazy()?;
-        expected.check(&*pool.shared().connector).await?;
-        if let Some(role_settings) = &pool.pool().role_settings {
-            role_settings
-                .load()
-                .await
-                .map_err(SetupError::unreachable)?;
-        }
-        // Connects as requests will, so that what is wrong with the startup options shows now.
-        pool.connect().await.map_err(SetupError::unreachable)?;
-        if let Some(replica) = pool.replica() {
-            replica.look().await?;
-        }
+        pool.start().await?;
         Ok(pool)
     }
 
@@ -340,7 +337,7 @@ impl RoleScopedPoolBuilder {
         let leases = self.leases(Server::Primary, &self.target, resting);
         let replica = self.replica.as_ref().map(|target| {
             let leases = self.leases(Server::Replica, target, resting);
-            Arc::new(Replica::new(leases, self.expected(target)))
+            Arc::new(Replica::new(leases, self.expected(Server::Replica, target)))
         });
         let notes_writes = replica.is_some() && !self.primary_after_write.is_zero();
         let role_settings = self
@@ -349,6 +346,7 @@ impl RoleScopedPoolBuilder {
         Ok(RoleScopedPool::new(Pool {
             login,
             leases,
+            expected: self.expected(Server::Primary, &self.target),
             replica,
             recent_writes: notes_writes.then(|| RecentWrites::new(self.primary_after_write)),
             parameter_types: ParameterTypes::new(self.statement_cache.saturating_mul(4)),
@@ -360,13 +358,15 @@ impl RoleScopedPoolBuilder {
     }
 
     /// What one of the servers is looked at for.
-    fn expected(&self, target: &Target) -> Expected {
+    fn expected(&self, server: Server, target: &Target) -> Expected {
         Expected {
             place: place_of(target.config()),
             timeout: self.connect_timeout,
             anonymous_role: self.anonymous_role.clone(),
             resting_role: self.resting_role.clone(),
             accepted: self.accepted.clone(),
+            // A replica has the primary's.
+            tables: self.check_tables && matches!(server, Server::Primary),
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) mod statement;
 pub(crate) mod statements;
 pub(crate) mod stream;
 pub(crate) mod switch;
+mod tables;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;

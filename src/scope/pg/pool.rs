@@ -12,6 +12,7 @@ use super::manager::Shared;
 use super::recent_writes::{RecentWrites, Writer};
 use super::replica::Replica;
 use super::role_settings::RoleSettings;
+use super::setup::{Expected, SetupProblem};
 use super::setup_error::SetupError;
 use super::statements::ParameterTypes;
 use super::switch::{AppSettings, Start};
@@ -43,6 +44,7 @@ pub struct RoleScopedPool(Arc<Pool>);
 
 pub(super) struct Pool {
     pub(super) leases: Leases,
+    pub(super) expected: Expected,
     pub(super) options: Options,
     pub(super) login: Option<Box<str>>,
     pub(super) anonymous_role: Option<RoleName>,
@@ -85,10 +87,6 @@ pub struct PoolStatus {
 impl RoleScopedPool {
     pub(super) fn new(pool: Pool) -> Self {
         Self(Arc::new(pool))
-    }
-
-    pub(super) fn pool(&self) -> &Pool {
-        &self.0
     }
 
     /// Starts to configure a pool that connects to `url` as the authenticator.
@@ -140,6 +138,70 @@ impl RoleScopedPool {
     /// ```
     pub fn builder(url: &str) -> Result<RoleScopedPoolBuilder, SetupError> {
         RoleScopedPoolBuilder::new(url)
+    }
+
+    /// Looks at the set-up of the database, and returns all that is wrong with it: also what was accepted.
+    ///
+    /// The authenticator is looked at as [`build`](RoleScopedPoolBuilder::build) does, and so is what requests may reach:
+    ///
+    /// | [kind](crate::scope::SetupProblemKind) | what is looked for |
+    /// |---|---|
+    /// | `RlsWithoutPolicies` | tables that are granted, with row-level security and no policy |
+    /// | `PoliciesWithoutRls` | tables whose policies do not count |
+    /// | `OwnerNotForced` | tables with row-level security that is not forced, of an owner whose rights requests may have |
+    /// | `TableWithoutRls` | tables, partitions and foreign tables that are granted, without row-level security |
+    /// | `ViewBypassesRls` | views without `security_invoker`, and materialized ones, over tables with row-level security |
+    /// | `DefinerWithoutSearchPath` | `SECURITY DEFINER` functions that may be called, without a `search_path` of their own |
+    ///
+    /// Requests may run as every role that the authenticator may become. What they inherit counts, and what is granted to
+    /// PUBLIC; not what the system and extensions brought along, nor what a schema without `USAGE` hides.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] where the database cannot be asked, or not within `connect_timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection of its own that it uses.
+    ///
+    /// # Examples
+    ///
+    /// A test, or a command of the service, that says what is to be cured:
+    ///
+    /// ```no_run
+    /// # async fn example(pool: rolescope::RoleScopedPool) -> Result<(), rolescope::SetupError> {
+    /// use rolescope::scope::SetupProblemKind;
+    ///
+    /// for problem in pool.setup_problems().await? {
+    ///     // Everybody may read these.
+    ///     let is_meant = problem.kind() == SetupProblemKind::TableWithoutRls
+    ///         && problem.subject() == "public.countries";
+    ///     if !is_meant {
+    ///         eprintln!("{problem}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn setup_problems(&self) -> Result<Vec<SetupProblem>, SetupError> {
+        let connector = &*self.shared().connector;
+        let (_, problems) = self.0.expected.look(connector, true).await?;
+        Ok(problems)
+    }
+
+    /// Checks the set-up, and that there is a database to serve from.
+    pub(super) async fn start(&self) -> Result<(), SetupError> {
+        self.0.expected.check(&*self.shared().connector).await?;
+        if let Some(role_settings) = &self.0.role_settings {
+            let loaded = role_settings.load().await;
+            loaded.map_err(SetupError::unreachable)?;
+        }
+        // Connects as requests will, so that what is wrong with the startup options shows now.
+        self.connect().await.map_err(SetupError::unreachable)?;
+        match &self.0.replica {
+            Some(replica) => replica.look().await,
+            None => Ok(()),
+        }
     }
 
     /// Refuses new transactions from now on, waits until those that run have ended, and closes all connections.

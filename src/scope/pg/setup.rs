@@ -1,23 +1,26 @@
-//! Looks at the authenticator before the first request does: is it as powerless as it should be?
+//! Looks at the authenticator before the first request does: is it as powerless as it should be? And by choice at what
+//! requests may reach, which is in [`super::tables`].
 
 use std::fmt;
 use std::time::Duration;
 
-use tokio_postgres::{self, Client};
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::connect::Connect;
 use super::setup_error::SetupError;
+use super::tables;
 use crate::error::Error;
 
 /// PostgreSQL 14 is the oldest server that this crate is made for.
 const OLDEST: i32 = 140_000;
 
-/// Names one thing that is wrong with the set-up of the database.
+/// Names one thing that is wrong with the set-up of the database. Its `Display` says the SQL that cures it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupProblem {
     kind: SetupProblemKind,
     subject: String,
-    login: String,
+    text: String,
 }
 
 /// Tells what is wrong with the set-up of the database.
@@ -42,6 +45,18 @@ pub enum SetupProblemKind {
     Inherits,
     /// The authenticator owns tables: row-level security does not apply to an owner.
     OwnsTables,
+    /// A table has row-level security and no policy, and is granted to roles that see nothing of it for that.
+    RlsWithoutPolicies,
+    /// A table has policies, and row-level security is not enabled: they do not count.
+    PoliciesWithoutRls,
+    /// A table with row-level security that is not forced belongs to a role whose rights requests may have.
+    OwnerNotForced,
+    /// A table without row-level security is granted to roles that requests may run as. It may be meant.
+    TableWithoutRls,
+    /// A view without `security_invoker`, or a materialized one, shows rows of tables with row-level security.
+    ViewBypassesRls,
+    /// A `SECURITY DEFINER` function leaves it to its caller where its names are looked up.
+    DefinerWithoutSearchPath,
 }
 
 const FACTS: &str = "\
@@ -85,6 +100,8 @@ pub(crate) struct Expected {
     pub(super) anonymous_role: Option<String>,
     pub(super) resting_role: Option<String>,
     pub(super) accepted: Vec<SetupProblemKind>,
+    /// Whether the tables are looked at, too.
+    pub(super) tables: bool,
 }
 
 /// What was found, where nothing is to be refused.
@@ -97,29 +114,7 @@ pub(crate) struct Found {
 impl Expected {
     /// Checks the set-up on a connection of its own, as the URL opens it.
     pub(super) async fn check(&self, connector: &dyn Connect) -> Result<Found, SetupError> {
-        let place = &self.place;
-        let looking = async {
-            let client = connector.connect_plain().await?;
-            let (anonymous, resting) = (&self.anonymous_role, &self.resting_role);
-            problems(&client, anonymous.as_deref(), resting.as_deref()).await
-        };
-        let (found, problems) = match tokio::time::timeout(self.timeout, looking).await {
-            Ok(Ok(seen)) => seen,
-            Ok(Err(error)) => {
-                return Err(SetupError::unreachable(Error::with_source(
-                    crate::ErrorKind::Unavailable,
-                    format!("cannot use the database at {place}"),
-                    error,
-                )));
-            }
-            Err(elapsed) => {
-                return Err(SetupError::unreachable(Error::with_source(
-                    crate::ErrorKind::Unavailable,
-                    format!("the database at {place} did not answer in time"),
-                    elapsed,
-                )));
-            }
-        };
+        let (found, problems) = self.look(connector, self.tables).await?;
         let (overridden, refused): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| {
             problem.kind.can_be_accepted() && self.accepted.contains(&problem.kind)
         });
@@ -132,70 +127,144 @@ impl Expected {
             Err(SetupError::problems_found(refused))
         }
     }
+
+    /// Finds all that is wrong, also what is accepted.
+    pub(super) async fn look(
+        &self,
+        connector: &dyn Connect,
+        tables: bool,
+    ) -> Result<(Found, Vec<SetupProblem>), SetupError> {
+        let place = &self.place;
+        let looking = async {
+            let client = connector.connect_plain().await?;
+            self.problems(&client, tables).await
+        };
+        let unreachable = |message, source: Box<dyn std::error::Error + Send + Sync>| {
+            SetupError::unreachable(Error::with_source(
+                crate::ErrorKind::Unavailable,
+                message,
+                source,
+            ))
+        };
+        match tokio::time::timeout(self.timeout, looking).await {
+            Ok(Ok(seen)) => Ok(seen),
+            Ok(Err(error)) => Err(unreachable(
+                format!("cannot use the database at {place}"),
+                error.into(),
+            )),
+            Err(elapsed) => Err(unreachable(
+                format!("the database at {place} did not answer in time"),
+                elapsed.into(),
+            )),
+        }
+    }
+
+    async fn problems(
+        &self,
+        client: &Client,
+        tables: bool,
+    ) -> Result<(Found, Vec<SetupProblem>), tokio_postgres::Error> {
+        let facts = client.query_typed_one(FACTS, &[]).await?;
+        let version: i32 = facts.try_get(0)?;
+        let login: String = facts.try_get(1)?;
+        let found = Found {
+            in_recovery: facts.try_get(2)?,
+        };
+        if version < OLDEST {
+            let version = (version / 10_000).to_string();
+            let text = format!("the server is PostgreSQL {version}; 14 is the oldest supported");
+            let problem = SetupProblem::new(SetupProblemKind::ServerTooOld, version, text);
+            return Ok((found, vec![problem]));
+        }
+        let becoming = if version >= 160_000 { "SET" } else { "MEMBER" };
+        let mut problems = self.of_the_roles(client, &login, becoming).await?;
+        problems.extend(of_the_login(client, &login, becoming, version).await?);
+        if tables {
+            problems.extend(tables::problems(client, becoming, version).await?);
+        }
+        Ok((found, problems))
+    }
+
+    /// Whether the roles that the pool was told of are there to become.
+    async fn of_the_roles(
+        &self,
+        client: &Client,
+        login: &str,
+        becoming: &str,
+    ) -> Result<Vec<SetupProblem>, tokio_postgres::Error> {
+        use SetupProblemKind as K;
+
+        let named = [&self.anonymous_role, &self.resting_role];
+        let mut roles: Vec<&str> = named.into_iter().flatten().map(String::as_str).collect();
+        roles.dedup();
+        let mut problems = Vec::new();
+        for role in roles {
+            if role == login {
+                problems.push(SetupProblem::role_is_login(role));
+                continue;
+            }
+            let params: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&role, Type::TEXT), (&becoming, Type::TEXT)];
+            let row = client.query_typed_opt(MAY_BECOME, &params).await?;
+            let (name, login) = (quoted(role), quoted(login));
+            let (kind, text) = match row.map(|row| row.try_get::<_, bool>(0)).transpose()? {
+                None => (
+                    K::RoleMissing,
+                    format!(
+                        "role {name} does not exist: CREATE ROLE {name} NOLOGIN; GRANT {name} TO {login};"
+                    ),
+                ),
+                Some(false) => (
+                    K::RoleNotGranted,
+                    format!("the authenticator may not become {name}: GRANT {name} TO {login};"),
+                ),
+                Some(true) => continue,
+            };
+            problems.push(SetupProblem::new(kind, role, text));
+        }
+        Ok(problems)
+    }
 }
 
-async fn problems(
+/// Whether the login role can do more than to become others.
+async fn of_the_login(
     client: &Client,
-    anonymous_role: Option<&str>,
-    resting_role: Option<&str>,
-) -> Result<(Found, Vec<SetupProblem>), tokio_postgres::Error> {
+    login: &str,
+    becoming: &str,
+    version: i32,
+) -> Result<Vec<SetupProblem>, tokio_postgres::Error> {
     use SetupProblemKind as K;
 
-    let facts = client.query_typed_one(FACTS, &[]).await?;
-    let version: i32 = facts.try_get(0)?;
-    let login: String = facts.try_get(1)?;
-    let found_there = Found {
-        in_recovery: facts.try_get(2)?,
-    };
     let mut problems = Vec::new();
-    let mut found = |kind, subject: &str| {
-        problems.push(SetupProblem {
-            kind,
-            subject: subject.to_owned(),
-            login: login.clone(),
-        });
-    };
-    if version < OLDEST {
-        found(K::ServerTooOld, &(version / 10_000).to_string());
-        return Ok((found_there, problems));
-    }
-    let becoming = if version >= 160_000 { "SET" } else { "MEMBER" };
-
-    let mut roles: Vec<&str> = anonymous_role.into_iter().chain(resting_role).collect();
-    roles.dedup();
-    for role in roles {
-        if role == login {
-            found(K::RoleIsLogin, role);
-            continue;
-        }
-        let text = tokio_postgres::types::Type::TEXT;
-        let row = client
-            .query_typed_opt(MAY_BECOME, &[(&role, text.clone()), (&becoming, text)])
-            .await?;
-        match row.map(|row| row.try_get::<_, bool>(0)).transpose()? {
-            None => found(K::RoleMissing, role),
-            Some(false) => found(K::RoleNotGranted, role),
-            Some(true) => {}
-        }
-    }
     let reached = client
-        .query_typed(REACHES, &[(&becoming, tokio_postgres::types::Type::TEXT)])
+        .query_typed(REACHES, &[(&becoming, Type::TEXT)])
         .await?;
     for row in &reached {
         let role: &str = row.try_get(0)?;
+        let (name, login_name) = (quoted(role), quoted(login));
         // Whoever may become a superuser may become everything else: say that once.
         if row.try_get(1)? {
-            found(K::ReachesSuperuser, role);
+            let text = format!(
+                "the authenticator is, or may become, the superuser {name}: \
+                 log in as a role that is only a member of the roles that requests run as"
+            );
+            problems.push(SetupProblem::new(K::ReachesSuperuser, role, text));
             if role == login {
-                return Ok((found_there, problems));
+                return Ok(problems);
             }
             continue;
         }
-        if row.try_get(2)? {
-            found(K::ReachesBypassRls, role);
-        }
-        if row.try_get(3)? {
-            found(K::ReachesCreateRole, role);
+        for (kind, has, right) in [
+            (K::ReachesBypassRls, row.try_get(2)?, "BYPASSRLS"),
+            (K::ReachesCreateRole, row.try_get(3)?, "CREATEROLE"),
+        ] {
+            if has {
+                let text = format!(
+                    "the authenticator is, or may become, {name}, which has {right}: \
+                     REVOKE {name} FROM {login_name}; or ALTER ROLE {name} NO{right};"
+                );
+                problems.push(SetupProblem::new(kind, role, text));
+            }
         }
     }
     let inherits = if version >= 160_000 {
@@ -204,12 +273,21 @@ async fn problems(
         INHERITS_UP_TO_15
     };
     if let Some(names) = names(client, inherits).await? {
-        found(K::Inherits, &names);
+        let login = quoted(login);
+        let text = format!(
+            "the authenticator has the rights of {names} without becoming them: \
+             ALTER ROLE {login} NOINHERIT; and from PostgreSQL 16 on GRANT .. TO {login} WITH INHERIT FALSE;"
+        );
+        problems.push(SetupProblem::new(K::Inherits, names, text));
     }
     if let Some(names) = names(client, OWNS).await? {
-        found(K::OwnsTables, &names);
+        let text = format!(
+            "the authenticator owns {names}, where row-level security does not bind it: \
+             ALTER TABLE .. OWNER TO another role"
+        );
+        problems.push(SetupProblem::new(K::OwnsTables, names, text));
     }
-    Ok((found_there, problems))
+    Ok(problems)
 }
 
 async fn names(client: &Client, sql: &str) -> Result<Option<String>, tokio_postgres::Error> {
@@ -223,12 +301,25 @@ async fn names(client: &Client, sql: &str) -> Result<Option<String>, tokio_postg
 }
 
 impl SetupProblem {
-    pub(super) fn role_is_login(role: &str) -> Self {
+    pub(super) fn new(
+        kind: SetupProblemKind,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
         Self {
-            kind: SetupProblemKind::RoleIsLogin,
-            subject: role.to_owned(),
-            login: role.to_owned(),
+            kind,
+            subject: subject.into(),
+            text: text.into(),
         }
+    }
+
+    pub(super) fn role_is_login(role: &str) -> Self {
+        let login = quoted(role);
+        let text = format!(
+            "{login} is the role that the pool logs in as, and no request may run as it: \
+             name another, CREATE ROLE anon NOLOGIN; GRANT anon TO {login};"
+        );
+        Self::new(SetupProblemKind::RoleIsLogin, role, text)
     }
 
     /// Returns what is wrong.
@@ -236,7 +327,7 @@ impl SetupProblem {
         self.kind
     }
 
-    /// Returns the names of the roles or tables that it is about, or the server's version.
+    /// Returns the names of the roles, tables or functions that it is about, or the server's version.
     pub fn subject(&self) -> &str {
         &self.subject
     }
@@ -254,53 +345,7 @@ impl SetupProblemKind {
 /// Says the problem and the SQL that cures it.
 impl fmt::Display for SetupProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use SetupProblemKind as K;
-        let subject = &self.subject;
-        let (role, login) = (quoted(subject), quoted(&self.login));
-        match self.kind {
-            K::ServerTooOld => write!(
-                f,
-                "the server is PostgreSQL {subject}; 14 is the oldest supported"
-            ),
-            K::RoleMissing => write!(
-                f,
-                "role {role} does not exist: CREATE ROLE {role} NOLOGIN; GRANT {role} TO {login};"
-            ),
-            K::RoleNotGranted => write!(
-                f,
-                "the authenticator may not become {role}: GRANT {role} TO {login};"
-            ),
-            K::RoleIsLogin => write!(
-                f,
-                "{role} is the role that the pool logs in as, and no request may run as it: \
-                 name another, CREATE ROLE anon NOLOGIN; GRANT anon TO {login};"
-            ),
-            K::ReachesSuperuser => write!(
-                f,
-                "the authenticator is, or may become, the superuser {role}: \
-                 log in as a role that is only a member of the roles that requests run as"
-            ),
-            K::ReachesBypassRls => write!(
-                f,
-                "the authenticator is, or may become, {role}, which has BYPASSRLS: \
-                 REVOKE {role} FROM {login}; or ALTER ROLE {role} NOBYPASSRLS;"
-            ),
-            K::ReachesCreateRole => write!(
-                f,
-                "the authenticator is, or may become, {role}, which has CREATEROLE: \
-                 REVOKE {role} FROM {login}; or ALTER ROLE {role} NOCREATEROLE;"
-            ),
-            K::Inherits => write!(
-                f,
-                "the authenticator has the rights of {subject} without becoming them: \
-                 ALTER ROLE {login} NOINHERIT; and from PostgreSQL 16 on GRANT .. TO {login} WITH INHERIT FALSE;"
-            ),
-            K::OwnsTables => write!(
-                f,
-                "the authenticator owns {subject}, where row-level security does not bind it: \
-                 ALTER TABLE .. OWNER TO another role"
-            ),
-        }?;
+        f.write_str(&self.text)?;
         if self.kind.can_be_accepted() {
             write!(
                 f,

@@ -18,4 +18,5 @@ mod round_trips;
 mod setup;
 mod statements;
 mod switch;
+mod tables;
 mod unreset;
