@@ -161,8 +161,12 @@ pub(crate) const RESET_OF_UNKNOWN: &str =
 
 /// [`RESET`] behind a role that was refused: it fails where it is the login role that is no more. No session of that can
 /// take another role again, not even once a role of the same name is there.
-pub(crate) const RESET_OF_REFUSED: &str =
-    concat!("BEGIN; SELECT session_user; ", reset!(), "; COMMIT");
+pub(crate) const RESET_OF_REFUSED: &str = concat!(
+    begin_reset!(),
+    "SELECT session_user; ",
+    reset!(),
+    "; COMMIT"
+);
 
 /// [`ROLLBACK`] and [`RESET`] in one message, for an end that nobody waits for.
 pub(crate) const ROLLBACK_AND_RESET: &str =
