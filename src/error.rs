@@ -68,7 +68,7 @@ struct Inner {
 /// | 40001 serialization failure, 40P01 deadlock | 503 | 10 |
 /// | 25P03 idle in transaction, 55P03 lock not available, 57P01 to 57P03 shutdown, class 08 connection | 503 | 14 |
 /// | class 53 insufficient resources | 503 | 8; 14 for 53000 |
-/// | 57014 statement timeout, or cancelled | 504 | 4 |
+/// | 57014 statement timeout, or cancelled; 25P04 transaction timeout | 504 | 4 |
 /// | classes 0L, 0P, 28: grants, roles, logins | 403 | 7 |
 /// | P0001 `RAISE EXCEPTION` | 400 | 3 |
 /// | `PT400` to `PT599` | the status in it | the status' own |

@@ -60,7 +60,7 @@ fn ours(error: &DbError, token_sent: bool) -> StatusCode {
         "25P03" | "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" => UNAVAILABLE,
         "42501" if token_sent => FORBIDDEN,
         "42501" => UNAUTHORIZED,
-        "57014" => TIMEOUT,
+        "25P04" | "57014" => TIMEOUT,
         "P0001" => BAD_REQUEST,
         _ => match code.get(..2).unwrap_or_default() {
             "08" | "53" => UNAVAILABLE,

@@ -114,7 +114,8 @@ pub(super) fn unanswered(sent: Verdict, mode: AccessMode, failure: &BeginError) 
 
 /// Whether the server ended the session with this: the error says so, not what became of the transaction.
 pub(super) fn ends_session(code: &SqlState) -> bool {
-    code.code().starts_with("57P") || code.code().starts_with("08") || code.code() == "25P03"
+    let code = code.code();
+    code.starts_with("57P") || code.starts_with("08") || matches!(code, "25P03" | "25P04")
 }
 
 #[cfg(test)]
@@ -236,6 +237,12 @@ mod tests {
             (
                 "ok",
                 "25P03",
+                Some(K::CommitUnknown),
+                Some(K::ConnectionLost),
+            ),
+            (
+                "ok",
+                "25P04",
                 Some(K::CommitUnknown),
                 Some(K::ConnectionLost),
             ),

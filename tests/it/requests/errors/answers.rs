@@ -82,6 +82,7 @@ const OURS: &[(&str, &str, u16, i32)] = &[
     ("SELECT raise('40P01')", "40P01", 503, 10),
     ("SELECT raise('55P03')", "55P03", 503, 14),
     ("SELECT raise('25P03')", "25P03", 503, 14),
+    ("SELECT raise('25P04')", "25P04", 504, 4),
     ("SELECT raise('57P02')", "57P02", 503, 14),
     ("SELECT raise('57P03')", "57P03", 503, 14),
     ("SELECT raise('57014')", "57014", 504, 4),
