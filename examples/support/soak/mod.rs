@@ -139,6 +139,7 @@ pub(crate) async fn run(
         findings,
         watched,
         killed,
+        chaos: options.chaos,
         in_use_at_end,
         sessions_at_end,
         connections_created,

@@ -92,6 +92,8 @@ pub(crate) struct Report {
     pub(crate) findings: Findings,
     pub(crate) watched: Watched,
     pub(crate) killed: Killed,
+    /// Whether backends were to be terminated.
+    pub(crate) chaos: bool,
     /// Requests that held a connection of the pool when all had been answered.
     pub(crate) in_use_at_end: u32,
     /// What was left of the sessions when the pool had been closed.
@@ -129,6 +131,14 @@ impl Report {
                     "{} times a session idle in transaction > 1 s",
                     self.watched.idle_too_long
                 ),
+            ),
+            (
+                self.watched.looks == self.watched.late_looks,
+                "nobody looked for sessions idle in transaction in time".to_owned(),
+            ),
+            (
+                self.chaos && self.killed.all == 0,
+                "no backend was terminated".to_owned(),
             ),
             (
                 errors > allowed,

@@ -151,6 +151,7 @@ impl RoleScopedPool {
     /// | `OwnerNotForced` | tables with row-level security that is not forced, of an owner whose rights requests may have |
     /// | `TableWithoutRls` | tables, partitions and foreign tables that are granted, without row-level security |
     /// | `ViewBypassesRls` | views without `security_invoker`, and materialized ones, over tables with row-level security |
+    /// | `TruncateGranted` | tables with row-level security that may be emptied in spite of it |
     /// | `DefinerWithoutSearchPath` | `SECURITY DEFINER` functions that may be called, without a `search_path` of their own |
     ///
     /// Requests may run as every role that the authenticator may become. What they inherit counts, and what is granted to

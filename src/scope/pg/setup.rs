@@ -55,6 +55,8 @@ pub enum SetupProblemKind {
     TableWithoutRls,
     /// A view without `security_invoker`, or a materialized one, shows rows of tables with row-level security.
     ViewBypassesRls,
+    /// A table with row-level security may be emptied by `TRUNCATE`, which does not obey policies.
+    TruncateGranted,
     /// A `SECURITY DEFINER` function leaves it to its caller where its names are looked up.
     DefinerWithoutSearchPath,
 }

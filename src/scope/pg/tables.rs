@@ -84,6 +84,13 @@ fn said(found: i32, name: &str, roles: &str, version: i32) -> (Kind, String) {
                  and cannot have any itself: {revoke}"
             ),
         ),
+        8 => (
+            Kind::TruncateGranted,
+            format!(
+                "{name} has row-level security, which TRUNCATE does not obey, and {roles} may TRUNCATE it: \
+                 REVOKE TRUNCATE ON {name} FROM {roles};"
+            ),
+        ),
         _ => (
             Kind::DefinerWithoutSearchPath,
             format!(

@@ -23,6 +23,9 @@ relations AS MATERIALIZED (
         pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
         EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid) AS policies,
         (SELECT h.name FROM held h WHERE h.oid = c.relowner) AS owner,
+        (SELECT pg_catalog.string_agg(DISTINCT h.name, ', ')
+            FROM pg_catalog.aclexplode(c.relacl) a JOIN held h ON h.oid = a.grantee
+            WHERE n.is_open AND a.privilege_type = 'TRUNCATE' AND a.grantee <> c.relowner) AS truncaters,
         (SELECT pg_catalog.string_agg(DISTINCT h.name, ', ') FROM (
             SELECT c.relacl AS acl WHERE c.relacl IS NOT NULL
             UNION ALL SELECT pg_catalog.acldefault('r', c.relowner) WHERE c.relacl IS NULL
@@ -55,7 +58,8 @@ found AS (
         WHERE relkind IN ('v', 'm') AND NOT invoker AND grantees IS NOT NULL AND EXISTS (
             SELECT FROM reads JOIN pg_catalog.pg_class t ON t.oid = reads.used
             WHERE reads.view = v.oid AND t.relrowsecurity)
-    UNION ALL SELECT 8, pg_catalog.format('%I.%I(%s)', n.nspname, p.proname,
+    UNION ALL SELECT 8, name, truncaters FROM relations WHERE relkind IN ('r', 'p') AND rls AND truncaters IS NOT NULL
+    UNION ALL SELECT 9, pg_catalog.format('%I.%I(%s)', n.nspname, p.proname,
             pg_catalog.pg_get_function_identity_arguments(p.oid)), pg_catalog.quote_ident(n.nspname)
         FROM pg_catalog.pg_proc p JOIN schemas n ON n.oid = p.pronamespace
         WHERE p.prosecdef AND n.is_open AND EXISTS (

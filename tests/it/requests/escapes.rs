@@ -9,6 +9,7 @@ use axum::routing::get;
 use rolescope::{Error, ErrorKind, RoleScopedConnection, RoleScopedPool};
 
 use super::hardened;
+use crate::support::events::Recorder;
 use crate::support::proxy::within;
 use crate::support::service::{self, Reply, service};
 use crate::support::{Database, database};
@@ -285,11 +286,13 @@ async fn all_end_as_the_table_says(
     resting: &str,
     outcome_of: fn(&Escape) -> Outcome,
 ) {
+    let recorder = Recorder::start();
     for (number, row) in ESCAPES.iter().enumerate() {
         for (batch, write) in [(false, false), (false, true), (true, false), (true, true)] {
             let what = format!("{:?}, in one message: {batch}, write: {write}", row.sql);
             let note = format!("{number} {batch}");
             let process = backend(pool).await;
+            recorder.take();
             let (reply, was) = escape(pool, row.sql, batch, write.then(|| note.clone())).await;
             let outcome = outcome_of(row);
             let (status, expected, is_stored, kept) = match outcome {
@@ -336,6 +339,12 @@ async fn all_end_as_the_table_says(
                 );
             }
             assert_eq!(backend(pool).await == process, kept, "{what}: {reply:?}");
+            if let (NoticedOrLogged(_), Some(200)) = (outcome, status) {
+                let warnings = recorder.warnings();
+                let logged =
+                    |warning: &String| warning.contains("left its transaction or its role");
+                assert!(warnings.iter().any(logged), "{what}: {warnings:?}");
+            }
         }
     }
 }

@@ -256,9 +256,13 @@ async fn a_pool_that_rests_elsewhere_is_told_what_is_missing() {
 #[tokio::test]
 async fn what_it_closes_is_closed() {
     let database = database().await;
+    database
+        .execute("CREATE SCHEMA theirs; GRANT ALL ON SCHEMA theirs TO anon, web_user")
+        .await;
     let pool = pool_builder(&database).max_size(1);
     let pool = pool.build().await.expect("the set-up is good");
     for sql in [
+        "CREATE FUNCTION theirs.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "SELECT set_config('app.x', 'y', true)",
         "CREATE TEMP TABLE x (y int)",
         "CREATE TABLE public.x (y int)",
@@ -270,6 +274,9 @@ async fn what_it_closes_is_closed() {
         "SELECT lo_create(0)",
         "SELECT lo_get(1)",
         "SELECT pg_sleep(0)",
+        "SELECT pg_sleep_for('0 s')",
+        "SELECT pg_sleep_until(now())",
+        "SELECT pg_cancel_backend(0)",
         "SELECT pg_terminate_backend(0)",
         "SELECT pg_logical_emit_message(false, 'x', 'y')",
         "SELECT setseed(0.5)",

@@ -3,7 +3,7 @@
 use rolescope::ErrorKind;
 use tokio_postgres::{Client, NoTls};
 
-use super::{LONG, Server, Service, causes, pool_builder, terminate, unavailable};
+use super::{LONG, SIZE, Server, Service, causes, pool_builder, terminate, unavailable};
 use crate::support::proxy::within;
 use crate::support::run;
 
@@ -141,14 +141,22 @@ async fn logins_that_are_refused_are_503_until_they_are_not() {
     )
     .await;
     let began = std::time::Instant::now();
-    within(async { while password.ask("/read").await.status != 200 {} }).await;
+    let mut refused = 0;
+    within(async {
+        while password.ask("/read").await.status != 200 {
+            refused += 1;
+        }
+    })
+    .await;
     eprintln!(
         "login role made anew: the first success after {:?}",
         began.elapsed()
     );
     for reply in password.ask_all(8, "/read").await {
         assert!([200, 403].contains(&reply.status.as_u16()), "{reply:?}");
+        refused += u32::from(reply.status == 403);
     }
+    assert!(refused <= SIZE, "{refused} refused, of {SIZE} sessions");
     for reply in password.ask_all(8, "/read").await {
         assert_eq!(reply.ok(), "read");
     }

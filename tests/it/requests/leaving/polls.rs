@@ -4,13 +4,20 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::routing::post;
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
 use rolescope::{Error, RoleScopedConnection, RoleScopedPool};
 use tokio_postgres::types::Type;
+use tower::ServiceExt;
 
 use super::{LEAVE_TRACES, begin, grant_temporary, next_is_clean};
 use crate::support::proxy::within;
-use crate::support::{Database, database};
+use crate::support::{Database, database, service};
 
 const INSERT: &str = "INSERT INTO t (x) VALUES ($1)";
 
@@ -182,9 +189,10 @@ async fn take_stored(admin: &tokio_postgres::Client) -> Vec<i32> {
 
 /// Runs each operation until it has completed twice, each time with a poll more, on a session whose last reset is not
 /// answered yet. `then` is what the request does afterwards.
-async fn each_dropped<F: Future<Output = ()>>(
+/// It returns whether it got to its end, and was committed.
+async fn each_dropped<F: Future<Output = bool>>(
     then: impl Fn(RoleScopedConnection) -> F,
-    check: impl Fn(&Operation, bool, &[i32], &str),
+    check: impl Fn(&Operation, bool, bool, &[i32], &str),
 ) {
     let (database, pool) = prepared().await;
     let admin = database.admin().await;
@@ -213,12 +221,12 @@ async fn each_dropped<F: Future<Output = ()>>(
             } else {
                 last = polls;
             }
-            within(then(db)).await;
+            let went_on = within(then(db)).await;
             within(next_is_clean(&pool, &after)).await;
             let status = pool.status();
             assert!(status.connections <= 1, "{after}: {status:?}");
             let stored = take_stored(&admin).await;
-            check(operation, done, &stored, &after);
+            check(operation, done, went_on, &stored, &after);
         }
         assert!(last > 0, "{} was never dropped", operation.name);
         println!("{}: dropped after each of {last} polls", operation.name);
@@ -238,8 +246,11 @@ async fn each_dropped<F: Future<Output = ()>>(
 #[tokio::test]
 async fn a_request_that_ends_there_leaves_a_clean_session_and_stores_what_was_asked_for() {
     each_dropped(
-        async |db| drop(db),
-        |operation, done, stored, after| {
+        async |db| {
+            drop(db);
+            false
+        },
+        |operation, done, _, stored, after| {
             let all: &[i32] = match (operation.name, operation.first) {
                 ("commit", _) => &[1],
                 (_, true) => &[2],
@@ -271,20 +282,94 @@ async fn a_request_that_goes_on_reads_its_own_answers() {
             let committed = db.commit().await;
             if inserted.is_err() {
                 committed.expect_err("what failed is not committed");
+                return false;
             }
+            committed.is_ok()
         },
-        |operation, _, stored, after| {
+        |operation, done, went_on, stored, after| {
             let mut rest = stored.to_vec();
             rest.retain(|x| *x != 2);
             let all: &[i32] = if operation.first { &[3] } else { &[1, 3] };
             let before: &[i32] = if operation.first { &[] } else { &[1] };
             let ended = operation.stores != Stores::Never;
-            assert!(
-                rest.is_empty() || rest == all || (ended && rest == before),
-                "{after}: {stored:?}"
-            );
+            if went_on {
+                assert_eq!(rest, all, "{after}");
+            } else {
+                assert!(
+                    rest.is_empty() || (!done && rest == all) || (ended && rest == before),
+                    "{after}: {stored:?}"
+                );
+            }
+            let goes_on = operation.stores == Stores::Never && operation.name != "rollback";
+            assert!(went_on || !(done && goes_on), "{after}");
             assert!(stored.len() - rest.len() <= 1, "{after}: {stored:?}");
         },
     )
     .await;
+}
+
+/// What the layer does for a request, dropped after each poll: the handler, the end of its transaction, the response's body.
+#[tokio::test]
+async fn a_request_that_is_dropped_with_its_end_is_stored_wholly_or_not_at_all() {
+    async fn insert(db: RoleScopedConnection) -> Result<(), Error> {
+        db.execute(INSERT, &[&1]).await?;
+        db.execute(INSERT, &[&2]).await.map(|_| ())
+    }
+    async fn made(db: RoleScopedConnection) -> Result<StatusCode, Error> {
+        insert(db).await.map(|()| StatusCode::CREATED)
+    }
+    async fn refused(db: RoleScopedConnection) -> Result<StatusCode, Error> {
+        insert(db).await.map(|()| StatusCode::CONFLICT)
+    }
+    async fn streamed(db: RoleScopedConnection) -> Result<Body, Error> {
+        insert(db.clone()).await?;
+        db.commit_at_end_of_body()?;
+        let rows = db.query_stream(ROWS, &[]).await?;
+        Ok(Body::from_stream(
+            rows.map_ok(|row| row.get::<_, String>(0)),
+        ))
+    }
+    let (database, pool) = prepared().await;
+    let admin = database.admin().await;
+    let routes = Router::new()
+        .route("/made", post(made))
+        .route("/refused", post(refused))
+        .route("/streamed", post(streamed));
+    let app = service::service(&pool, routes);
+    let token = service::token(r#"{"role":"web_user"}"#);
+    for (path, stores) in [("/made", true), ("/refused", false), ("/streamed", true)] {
+        let (mut polls, mut completed, mut last) = (0, 0, 0);
+        while completed < 2 {
+            polls += 1;
+            assert!(polls < 2000, "{path} never completes");
+            let after = format!("{path} after {polls} polls");
+            let request = Request::post(path)
+                .header("authorization", format!("Bearer {token}"))
+                .body(Body::empty())
+                .expect("it is well formed");
+            let answered = async {
+                let response = app.clone().oneshot(request).await.expect("it never fails");
+                let status = response.status();
+                let body = response.into_body().collect().await;
+                body.map(|_| status)
+            };
+            let done = within(dropped_after(polls, answered)).await;
+            within(next_is_clean(&pool, &after)).await;
+            let status = pool.status();
+            assert!(status.connections <= 1, "{after}: {status:?}");
+            let stored = take_stored(&admin).await;
+            if let Some(done) = done {
+                let status = done.unwrap_or_else(|error| panic!("{after}: {error:?}"));
+                assert_eq!(status.is_success(), stores, "{after}");
+                assert_eq!(stored == [1, 2], stores, "{after}: {stored:?}");
+                completed += 1;
+            } else {
+                last = polls;
+                let whole = stores && stored == [1, 2];
+                assert!(stored.is_empty() || whole, "{after}: {stored:?}");
+            }
+        }
+        assert!(last > 0, "{path} was never dropped");
+        println!("{path}: dropped after each of {last} polls");
+    }
 }

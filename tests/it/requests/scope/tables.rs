@@ -42,7 +42,7 @@ async fn each_flaw_is_found_and_cured_by_what_is_printed() {
             r#"CREATE ROLE tables_owner; CREATE ROLE tables_caller IN ROLE tables_owner; CREATE ROLE "tables ""odd""";
              CREATE ROLE tables_login LOGIN NOINHERIT IN ROLE anon, tables_caller, "tables ""odd""";
              CREATE TABLE good (x int); ALTER TABLE good ENABLE ROW LEVEL SECURITY;
-             CREATE POLICY p ON good USING (true); GRANT ALL ON good TO anon, tables_caller, PUBLIC;
+             CREATE POLICY p ON good USING (true); GRANT SELECT, INSERT, UPDATE, DELETE ON good TO anon, tables_caller, PUBLIC;
              CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
              CREATE SCHEMA "s p"; GRANT USAGE ON SCHEMA "s p" TO "tables ""odd""""#,
         )
@@ -127,6 +127,13 @@ async fn each_flaw_is_found_and_cured_by_what_is_printed() {
             Kind::ViewBypassesRls,
             "public.i",
             "REVOKE ALL ON public.i FROM anon;",
+        ),
+        (
+            "CREATE TABLE l (x int); ALTER TABLE l ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON l USING (true);
+             GRANT ALL ON l TO anon; GRANT TRUNCATE ON l TO tables_owner",
+            Kind::TruncateGranted,
+            "public.l",
+            "REVOKE TRUNCATE ON public.l FROM anon, tables_owner;",
         ),
         (
             "CREATE FUNCTION j(a int, VARIADIC b text[]) RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT ''x'''",
