@@ -117,8 +117,8 @@
 //!
 //! A handler's SQL is trusted, its *parameters* are not. SQL can leave the role that it was given (`RESET ROLE`): nothing in
 //! PostgreSQL forbids that within a session. So text that comes from a client belongs into parameters, never into SQL. A
-//! request whose SQL did leave its transaction or role is answered 500, rolled back as far as that is possible, and its
-//! session closed. Sessions rest in the anonymous role, so that an accident falls to the role with the fewest rights.
+//! request whose SQL did leave its transaction or role is answered 500 (a read by queries alone, whose end nobody waits for, is
+//! logged instead), rolled back as far as that is possible, and its session closed. Sessions rest in the anonymous role, so that an accident falls to the role with the fewest rights.
 //!
 #![cfg_attr(
     not(feature = "postgres"),

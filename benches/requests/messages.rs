@@ -227,7 +227,9 @@ fn variants() -> Vec<(&'static str, Vec<Flight>)> {
                 Flight::default()
                     .check("check")
                     .query("COMMIT")
-                    .query(&format!("BEGIN NOT DEFERRABLE; {reset}; COMMIT")),
+                    .query(&format!(
+                        "BEGIN NOT DEFERRABLE ISOLATION LEVEL READ COMMITTED; {reset}; COMMIT"
+                    )),
             ],
         ),
         (

@@ -146,7 +146,8 @@ impl RoleScopedConnection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ConnectionLost`] where the connection was lost: the transaction is rolled back all the same.
+    /// [`ErrorKind::ConnectionLost`] where the connection was lost, [`ErrorKind::Unavailable`] where ROLLBACK was not answered
+    /// within `reset_timeout`: the session is closed, and the transaction rolled back all the same.
     ///
     /// # Cancel safety
     ///

@@ -42,7 +42,8 @@
 //! The SQL of handlers is trusted. What it leaves on its session by accident, the next request does not find: settings, roles,
 //! temporary objects, cursors, listeners, advisory locks and values of sequences are reset, and where that fails the session
 //! is closed. So it is after PREPARE, DEALLOCATE or DISCARD, in blocks of code and in texts of several statements too. Not
-//! reset are the seed of `random()`, and statements that a *function* prepares or deallocates when it is called.
+//! reset are the seed of `random()`, statements that a *function* prepares or deallocates when it is called, connections of
+//! `dblink`, and global variables of PL/Perl and PL/Python.
 //!
 //! PostgreSQL lets SQL leave the role that it runs as: `SET ROLE`, `RESET ROLE`, `set_config('role', ..)`, `COMMIT`. At the
 //! transaction's end its marker, its role and, of a read, its being `READ ONLY` are checked, in the same round trip: where

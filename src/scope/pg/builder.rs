@@ -129,7 +129,7 @@ impl RoleScopedPoolBuilder {
         self
     }
 
-    /// Sets how long the answer to a session's reset is waited for before another one serves. Defaults to 1 s.
+    /// Sets how long ROLLBACK may take, and a session's reset before another one serves. Defaults to 1 s.
     pub fn reset_timeout(mut self, timeout: Duration) -> Self {
         self.options.reset_timeout = timeout;
         self

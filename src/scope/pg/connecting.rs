@@ -69,6 +69,10 @@ impl State {
         if now < failure.holds_until {
             return Some(failure.error.clone());
         }
+        // Nobody has tried since: it says nothing of now.
+        if now >= failure.holds_until + FAILURE_HOLDS {
+            return None;
+        }
         failure.holds_until = now + FAILURE_HOLDS;
         None
     }
@@ -118,12 +122,14 @@ mod tests {
         }
         state.failed(at(2100), at(2500), &error);
         assert!(!lets(&mut state, 3499) && lets(&mut state, 3500));
-        state.succeeded(at(3600));
-        assert!(lets(&mut state, 3601) && lets(&mut state, 3601));
+        // Long after it, all who come together are let through.
+        assert!(lets(&mut state, 5500) && lets(&mut state, 5500));
+        state.succeeded(at(5600));
+        assert!(lets(&mut state, 5601) && lets(&mut state, 5601));
         // It began before that success.
         state.failed(at(1100), at(6100), &error);
         assert!(lets(&mut state, 6101));
-        state.failed(at(3600), at(6200), &error);
+        state.failed(at(5600), at(6200), &error);
         assert!(!lets(&mut state, 6201));
     }
 }

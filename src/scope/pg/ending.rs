@@ -28,7 +28,7 @@ pub(crate) type Begun = Shared<BoxFuture<'static, Result<(), BeginError>>>;
 #[derive(Clone, Debug)]
 pub(crate) struct BeginError {
     pub(crate) error: Error,
-    /// `BEGIN` was not answered, so that nothing behind it has had an effect.
+    /// `BEGIN` was not answered, or in a way by which nothing behind it has had an effect.
     pub(crate) begin_unanswered: bool,
 }
 
@@ -176,7 +176,7 @@ impl Ending {
             None => Box::pin(ready(Ok(()))),
         };
         Self {
-            answered_by: rollback_deadline(verdict, &opened.lease),
+            answered_by: rollback_deadline(sent, &opened.lease),
             lease: opened.lease,
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
@@ -253,7 +253,7 @@ impl Ending {
             }
         };
         Self {
-            answered_by: rollback_deadline(verdict, &opened.lease),
+            answered_by: rollback_deadline(sent, &opened.lease),
             lease: opened.lease,
             farewell: Some(Farewell {
                 outcome: Some(Box::pin(outcome)),
@@ -310,8 +310,8 @@ impl Drop for Ending {
 }
 
 /// A ROLLBACK that is not answered is done when the session is closed, at the latest: nobody has to wait for that.
-fn rollback_deadline(verdict: Verdict, lease: &Lease) -> Option<Instant> {
-    (verdict == Verdict::Rollback).then(|| lease.reset_deadline())
+fn rollback_deadline(sent: Verdict, lease: &Lease) -> Option<Instant> {
+    (sent == Verdict::Rollback).then(|| lease.reset_deadline())
 }
 
 fn rollback_unanswered(elapsed: tokio::time::error::Elapsed) -> Error {

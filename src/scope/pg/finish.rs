@@ -235,6 +235,7 @@ impl Open {
             && self.isolation != Isolation::Serializable
             && !self.opened.failed
             && !self.opened.unknown
+            && !matches!(self.opened.begun.peek(), Some(Err(_)))
     }
 
     fn must_be_awaited(&self) -> bool {

@@ -127,11 +127,11 @@ macro_rules! reset {
     };
 }
 
-// NOT DEFERRABLE is said, since what is left behind can have another default: by that a SERIALIZABLE READ ONLY transaction
-// waits for those of others.
+// All of it is said, since what is left behind can have other defaults: a DEFERRABLE transaction waits for those of others,
+// and a standby refuses a SERIALIZABLE one.
 macro_rules! begin_reset {
     () => {
-        "BEGIN NOT DEFERRABLE; "
+        "BEGIN NOT DEFERRABLE ISOLATION LEVEL READ COMMITTED; "
     };
 }
 
@@ -165,6 +165,7 @@ pub(crate) const RESET_OF_REFUSED: &str = concat!(
     begin_reset!(),
     "SELECT session_user; ",
     reset!(),
+    nothing_planted!(),
     "; COMMIT"
 );
 

@@ -107,6 +107,10 @@ impl Statements {
     }
 }
 
+/// PostgreSQL sends a longer description of columns in parts of 8 KiB, and the second one not before there are rows: the
+/// driver would seem to ask for types meanwhile.
+const WHOLE_DESCRIPTION: usize = 8000;
+
 /// The parameter types of statements that any connection of the pool has prepared.
 ///
 /// A connection that meets such a statement for the first time can send it at once, with its types, instead of asking
@@ -128,7 +132,10 @@ impl ParameterTypes {
     pub(crate) fn insert(&self, role: &RoleName, sql: &str, statement: &Statement) -> bool {
         let columns = statement.columns().iter().map(Column::type_);
         let mut types = statement.params().iter().chain(columns);
-        let remembered = types.all(|ty| Type::from_oid(ty.oid()).is_some());
+        let described = statement.columns().iter();
+        let described: usize = described.map(|column| column.name().len() + 19).sum();
+        let remembered =
+            described < WHOLE_DESCRIPTION && types.all(|ty| Type::from_oid(ty.oid()).is_some());
         if remembered {
             self.lock().insert(role, sql, statement.params().into());
         }

@@ -34,7 +34,7 @@ relations AS MATERIALIZED (
             pg_catalog.aclexplode(acls.acl) a JOIN held h ON h.oid = a.grantee
             WHERE n.is_open AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')) AS grantees,
         EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) o
-            WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool) AS invoker
+            WHERE CASE o.option_name WHEN 'security_invoker' THEN o.option_value::pg_catalog.bool END) AS invoker
     FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend d

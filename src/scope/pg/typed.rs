@@ -124,11 +124,13 @@ impl<'a> Guess<'a> {
         let mut patience_ends = None;
         poll_fn(|cx| {
             answer.task.register(cx.waker());
+            // Before it is polled: an answer that begins behind that will have it polled again.
+            let has_begun = answer.has_begun.load(Ordering::Acquire);
             let polled = statement.as_mut().poll(&mut Context::from_waker(&waker));
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }
-            if !answer.has_begun.load(Ordering::Acquire) {
+            if !has_begun {
                 return Poll::Pending;
             }
             let patience_ends = patience_ends.get_or_insert_with(|| {

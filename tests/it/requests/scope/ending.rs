@@ -129,17 +129,21 @@ async fn a_commit_that_the_handler_did_not_wait_for_is_never_a_success() {
 #[tokio::test]
 async fn a_refused_role_is_the_answer_even_if_the_handler_ignores_it() {
     let database = notes().await;
-    let pool = database.pool().await;
-    let app = Router::new().route(
-        "/",
-        get(async |db: RoleScopedConnection| {
-            assert!(db.query("SELECT 1", &[]).await.is_err());
-            StatusCode::OK
-        }),
-    );
-    let reply = service::get(&service(&pool, app), "/", Some(r#"{"role":"not_granted"}"#)).await;
-    assert_eq!(reply.status, StatusCode::FORBIDDEN);
-    assert_eq!(reply.kind(), ErrorKind::RoleRefused);
+    let resting = database.pool().await;
+    let restless = database.pool_builder_for("authenticator").build().await;
+    for pool in [resting, restless.expect("the set-up is good")] {
+        let app = Router::new().route(
+            "/",
+            get(async |db: RoleScopedConnection| {
+                assert!(db.query("SELECT 1", &[]).await.is_err());
+                StatusCode::OK
+            }),
+        );
+        let app = service(&pool, app);
+        let reply = service::get(&app, "/", Some(r#"{"role":"not_granted"}"#)).await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN);
+        assert_eq!(reply.kind(), ErrorKind::RoleRefused);
+    }
 }
 
 #[tokio::test]

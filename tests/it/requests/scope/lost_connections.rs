@@ -319,7 +319,10 @@ async fn a_session_terminated_before_its_commit_is_never_a_success() {
 async fn a_session_lost_during_its_reset_is_discarded_and_the_answer_stands() {
     let service = Service::new(|b| b).await;
     for (round, cut) in [Cut::Unsent, Cut::Unanswered].into_iter().enumerate() {
-        service.proxy.cut_at(cut, "BEGIN NOT DEFERRABLE; CLOSE ALL");
+        service.proxy.cut_at(
+            cut,
+            "BEGIN NOT DEFERRABLE ISOLATION LEVEL READ COMMITTED; CLOSE ALL",
+        );
         service.post("/write").await.ok();
         assert_eq!(service.get("/read").await.ok(), "read");
         assert_eq!(service.discarded(), round as u64 + 1);

@@ -29,7 +29,7 @@ async fn spoiling_the_first_reset(server: PathBuf) -> u16 {
             tokio::spawn(async move {
                 let mut chunk = vec![0; 64 * 1024];
                 while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
-                    let reset = b"BEGIN NOT DEFERRABLE; CLOSE ALL";
+                    let reset = b"BEGIN NOT DEFERRABLE ISOLATION LEVEL READ COMMITTED; CLOSE ALL";
                     let at = chunk[..length]
                         .windows(reset.len())
                         .position(|w| w == reset);

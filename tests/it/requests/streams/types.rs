@@ -75,3 +75,23 @@ async fn a_column_that_gets_another_type_stops_no_later_statement() {
         }
     }
 }
+
+/// PostgreSQL sends a long description of columns in parts, and holds the last one back until there are rows: nothing is
+/// wrong with such a statement, however long it takes.
+#[tokio::test]
+async fn a_slow_statement_of_many_columns_is_waited_for() {
+    let database = database().await;
+    let pool = database
+        .pool_builder()
+        .begin_timeout(std::time::Duration::from_millis(200))
+        .max_size(1)
+        .build()
+        .await
+        .expect("it is built");
+    let columns: Vec<String> = (0..400).map(|n| format!("{n} AS column_{n}")).collect();
+    let sql = format!("SELECT {}, pg_sleep(0.5)::text", columns.join(", "));
+    for _ in 0..2 {
+        let rows = within(anon(&pool).query_typed(&sql, &[])).await;
+        assert_eq!(rows.expect("it runs").len(), 1);
+    }
+}
