@@ -142,7 +142,7 @@ impl Transaction {
         open.batch |= running.message == Message::Batch;
         open.opened.unknown |= running.message == Message::Batch;
         let poll = future.poll(cx);
-        // No answer is there before the message is sent: it was not.
+        // Where it is an error of the driver's own, it was not sent.
         running.unsent |= poll.is_ready();
         Ok(poll)
     }
@@ -169,7 +169,7 @@ impl Transaction {
             (Ok(()), Ok(head)) => return Ok(head),
             (Err(failure), _) => Failure::from(failure),
             (Ok(()), Err(error)) => {
-                if !running.unsent && error.code().is_none_or(is_about_prepared) {
+                if error.code().map_or(!running.unsent, is_about_prepared) {
                     running.session.doubt();
                 }
                 Failure::from(Error::from(error))

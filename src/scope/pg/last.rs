@@ -158,7 +158,7 @@ impl Transaction {
         clippy::type_complexity,
         reason = "the poll and what it has brought about, used once"
     )]
-    fn poll_last<F: Future>(
+    fn poll_last<F: Future<Output = Result<RowStream, PgError>>>(
         &self,
         running: &mut Running<'_>,
         execute: Pin<&mut F>,
@@ -167,7 +167,8 @@ impl Transaction {
         let mut state = self.lock();
         state.no_stream_is_open()?;
         let poll = self.poll_first(&mut state, running, execute, cx)?;
-        if poll.is_ready() {
+        // On a busy machine the answer can be there before the first poll has ended.
+        if matches!(poll, Poll::Ready(Err(_))) {
             return Ok((poll, None));
         }
         let known = Known::default();

@@ -3,7 +3,6 @@
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bb8_postgres::bb8::{Builder, Pool, PooledConnection};
@@ -11,7 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{Farewell, Session};
-use super::manager::{Manager, Server, Shared};
+use super::manager::{Manager, Server, Shared, closed};
 use super::pool::PoolStatus;
 use crate::error::{Error, ErrorKind};
 
@@ -27,7 +26,6 @@ pub(crate) struct Leases {
     max_size: u32,
     acquire_timeout: Duration,
     reset_timeout: Duration,
-    closed: AtomicBool,
 }
 
 /// What has to be known of the last reset of a session before that serves again.
@@ -108,7 +106,6 @@ impl Leases {
             max_size,
             acquire_timeout: acquire_timeout.min(LONGEST_WAIT),
             reset_timeout: reset_timeout.min(LONGEST_WAIT),
-            closed: AtomicBool::new(false),
         }
     }
 
@@ -123,11 +120,11 @@ impl Leases {
     ///
     /// Dropping the future gives up the place in the queue; a session is not lost, at worst closed.
     pub(crate) async fn acquire(&self, deadline: Instant, reset: Reset) -> Result<Lease, Error> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.shared.is_closed() {
             return Err(closed());
         }
         let permit = self.permit(deadline).await?;
-        if self.closed.load(Ordering::Acquire) {
+        if self.shared.is_closed() {
             return Err(closed());
         }
         loop {
@@ -238,7 +235,7 @@ impl Leases {
 
     /// Refuses new leases, waits for those on loan and closes all sessions.
     pub(crate) async fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.shared.close();
         let Ok(_all) = self.permits.acquire_many(self.max_size).await else {
             return;
         };
@@ -271,8 +268,4 @@ impl Leases {
             connections_discarded: state.statistics.connections_closed_broken,
         }
     }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::PoolClosed, "the pool was closed")
 }

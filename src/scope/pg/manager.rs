@@ -1,5 +1,6 @@
 //! bb8's view of our sessions: how they are made, and when they are closed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) resting_role: Option<String>,
     pub(crate) statement_cache: usize,
     pub(crate) connecting: Connecting,
+    closed: AtomicBool,
     pooler: Option<Pooler>,
     warned_of_rest: std::sync::Once,
     warned_of_lookups: std::sync::Once,
@@ -49,11 +51,21 @@ impl Shared {
             resting_role,
             statement_cache,
             connecting: Connecting::default(),
+            closed: AtomicBool::new(false),
             pooler,
             warned_of_rest: std::sync::Once::new(),
             warned_of_lookups: std::sync::Once::new(),
             login: OnceLock::new(),
         }
+    }
+
+    /// Has no session made any more, and those that are being made closed.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// The role that sessions log in as, once one has.
@@ -139,6 +151,10 @@ impl Shared {
     }
 }
 
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::PoolClosed, "the pool was closed")
+}
+
 /// Our manager around bb8-postgres'.
 pub(crate) struct Manager(pub(crate) Arc<Shared>);
 
@@ -149,6 +165,8 @@ impl ManageConnection for Manager {
     async fn connect(&self) -> Result<Connection, Error> {
         let began = Instant::now();
         match self.0.open().await {
+            // bb8 makes sessions in the background, and nobody would close one that comes now.
+            Ok(_) if self.0.is_closed() => Err(closed()),
             Ok(session) => {
                 self.0.connecting.succeeded();
                 if !session.rests {

@@ -8,6 +8,7 @@ use rolescope::ErrorKind;
 use super::{LONG, SHORT, Server, Service, backends, causes, terminate, unavailable, until_active};
 use crate::support::processes::end_with;
 use crate::support::proxy::within;
+use crate::support::run;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_back_is_used_again() {
@@ -81,6 +82,8 @@ async fn a_server_that_recovers_from_a_crash_is_used_again() {
     service.fill().await;
     let admin = server.admin().await;
     let backends = backends(&admin).await;
+    // The servers of tests write late: without it the roles would not outlive the crash.
+    run(&admin, "CHECKPOINT").await;
     let [victim, .., frozen] = &backends[..] else {
         panic!("there are sessions");
     };
