@@ -3,8 +3,8 @@
 //! `jsonwebtoken`'s own `decode` looks for a process-wide backend and panics unless exactly one is compiled in, which
 //! no crate in a large build can be sure of. Its backends can be called by themselves.
 
-use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::CryptoProvider;
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::keys::Algorithm;
 
@@ -43,6 +43,18 @@ pub(super) fn verifies(
     signature: &Vec<u8>,
 ) -> bool {
     // Made anew each time, since it is neither `Send` nor `Sync`.
-    (backend.verifier_factory)(&algorithm.backend(), key)
-        .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+    is_below_modulus(key, signature)
+        && (backend.verifier_factory)(&algorithm.backend(), key)
+            .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+}
+
+/// RFC 8017 section 5.2.2: a signature is out of range from the modulus on. The RustCrypto backend does not look, and takes
+/// `s + n` for `s` with `PS*`.
+fn is_below_modulus(key: &DecodingKey, signature: &[u8]) -> bool {
+    match key.kind() {
+        DecodingKeyKind::RsaModulusExponent { n, .. } => {
+            signature.len() == n.len() && signature < n.as_slice()
+        }
+        DecodingKeyKind::SecretOrDer(_) => true,
+    }
 }

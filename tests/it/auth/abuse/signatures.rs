@@ -46,6 +46,12 @@ fn plus(a: &[u8], b: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+/// The sum's lowest digits: as many as the two have.
+fn plus_modulus(signature: &[u8], modulus: &[u8]) -> Vec<u8> {
+    let reversed = |number: &[u8]| number.iter().rev().copied().collect::<Vec<_>>();
+    reversed(&plus(&reversed(signature), &reversed(modulus)))
+}
+
 fn der_integer(number: &[u8]) -> Vec<u8> {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let number = &number[zeros..];
@@ -65,8 +71,16 @@ fn der_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
 
 /// A token of the pair in two: its text, and its signature's bytes.
 fn signed(pair: Pair) -> (String, Vec<u8>) {
+    signed_as(pair, GOOD)
+}
+
+fn signed_as(pair: Pair, payload: &str) -> (String, Vec<u8>) {
     let header = format!(r#"{{"alg":"{:?}"}}"#, pair.algorithm);
-    let text = format!("{}.{}", encode(header.as_bytes()), encode(GOOD.as_bytes()));
+    let text = format!(
+        "{}.{}",
+        encode(header.as_bytes()),
+        encode(payload.as_bytes())
+    );
     let signature = forge::signature(pair.algorithm, &pair.signer(), &text);
     (text, signature)
 }
@@ -209,12 +223,7 @@ async fn rsa_signatures_are_as_long_as_their_key() {
             );
         };
         row("as it was made", signature.clone(), Accept);
-        // The same number, in a form that is too long by a byte.
-        let mut sum = plus(
-            &signature.iter().rev().copied().collect::<Vec<_>>(),
-            &modulus.iter().rev().copied().collect::<Vec<_>>(),
-        );
-        sum.reverse();
+        let sum = plus_modulus(&signature, &modulus);
         let bad = Refuse(E::BadSignature);
         for (name, signature) in [
             ("a zero before", [&[0], &*signature].concat()),
@@ -235,6 +244,37 @@ async fn rsa_signatures_are_as_long_as_their_key() {
         ] {
             row(name, signature, bad);
         }
+    }
+    table.run().await;
+}
+
+/// The same number modulo n, and as long: only its size tells it from the signature.
+#[tokio::test]
+async fn rsa_signatures_are_less_than_their_modulus() {
+    let modulus = RSA.raw();
+    let mut table = Table::new(RSA.verifier());
+    for algorithm in [Algorithm::RS256, Algorithm::PS256] {
+        let pair = Pair { algorithm, ..RSA };
+        let mut found = 0;
+        for id in 0..1000 {
+            let payload = format!("{},\"jti\":\"{id}\"}}", &GOOD[..GOOD.len() - 1]);
+            let (text, signature) = signed_as(pair, &payload);
+            let sum = plus_modulus(&signature, &modulus);
+            // Else it does not fit into as many bytes.
+            if sum > modulus {
+                let rule = "RFC 8017 5.2.2";
+                let token = format!("{text}.{}", encode(&signature));
+                table.token(rule, &format!("{algorithm:?}: s"), &token, Accept);
+                let token = format!("{text}.{}", encode(&sum));
+                let bad = Refuse(E::BadSignature);
+                table.token(rule, &format!("{algorithm:?}: s + n"), &token, bad);
+                found += 1;
+            }
+            if found == 3 {
+                break;
+            }
+        }
+        assert_eq!(found, 3);
     }
     table.run().await;
 }
