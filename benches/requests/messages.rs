@@ -20,25 +20,21 @@ const REPEATED: usize = 2000;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 const SWITCH: &str = "SELECT pg_catalog.set_config('role', $1, true), pg_catalog.set_config('request.jwt.claims', $2, true), \
     pg_catalog.set_config('request.method', $3, true), pg_catalog.set_config('request.path', $4, true), \
-    pg_catalog.set_config('rolescope.marker', pg_catalog.encode(pg_catalog.sha256(pg_catalog.decode($5, 'hex') \
-    OPERATOR(pg_catalog.||) pg_catalog.timestamptz_send(pg_catalog.now())), 'hex'), true)";
-const CHECK: &str = "1 OPERATOR(pg_catalog./) (coalesce(pg_catalog.current_setting('rolescope.marker', true) \
-    OPERATOR(pg_catalog.=) pg_catalog.encode(pg_catalog.sha256(pg_catalog.decode($1, 'hex') OPERATOR(pg_catalog.||) \
-    pg_catalog.timestamptz_send(pg_catalog.now())), 'hex') AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) \
-    $2::pg_catalog.text AND ($3::pg_catalog.text OPERATOR(pg_catalog.=) 'off' \
-    OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'), false))::pg_catalog.int4";
+    pg_catalog.set_config('rolescope.role', $1, true), pg_catalog.now()";
+/// Not `=` but `>=`, which costs the same: when the transaction began is not known here.
+const CHECK: &str = "SELECT 1 OPERATOR(pg_catalog./) (coalesce(pg_catalog.now() OPERATOR(pg_catalog.>=) \
+    $1::pg_catalog.timestamptz, true) AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text \
+    AND coalesce(pg_catalog.current_setting('rolescope.role', true) OPERATOR(pg_catalog.=) $2::pg_catalog.text, false) AND ($3::pg_catalog.text OPERATOR(pg_catalog.=) 'off' \
+    OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'))::pg_catalog.int4";
+const END_OF_READ: &str = "SELECT pg_catalog.pg_advisory_unlock_all(), 1 OPERATOR(pg_catalog./) (\
+    coalesce(current_user::pg_catalog.text OPERATOR(pg_catalog.=) pg_catalog.current_setting('rolescope.role', true), false) \
+    AND pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on')::pg_catalog.int4";
 const RESET_OF_READ: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *";
 const REST_OF_RESET: &str =
     "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 const CLAIMS: &str = r#"{"role":"web_user","sub":"alice","aud":"bench","exp":4102444800}"#;
-const SWITCHED: [&str; 5] = [
-    "web_user",
-    CLAIMS,
-    "GET",
-    "/items",
-    "0123456789abcdef0000000000000001",
-];
-const CHECKED: [&str; 3] = ["0123456789abcdef0000000000000001", "web_user", "on"];
+const SWITCHED: [&str; 4] = ["web_user", CLAIMS, "GET", "/items"];
+const CHECKED: [&str; 3] = ["epoch", "web_user", "on"];
 
 /// Messages that are sent together, and how many of them the server answers by itself.
 #[derive(Default)]
@@ -85,8 +81,8 @@ impl Flight {
             .execute("list", &[], true)
     }
 
-    fn check(self, statement: &str) -> Self {
-        self.execute(statement, &CHECKED, true)
+    fn check(self) -> Self {
+        self.execute("check", &CHECKED, true)
     }
 }
 
@@ -172,12 +168,9 @@ impl Session {
 /// What is compared: a name, and the flights of one request.
 fn variants() -> Vec<(&'static str, Vec<Flight>)> {
     let reset = format!("{RESET_OF_READ}; {REST_OF_RESET}");
-    let reset_and_commit = format!("{RESET_OF_READ}; COMMIT");
-    let end_of_read = || {
-        Flight::default()
-            .check("check_and_unlock")
-            .query(&reset_and_commit)
-    };
+    let end_of_read = format!("EXECUTE end_of_read; {RESET_OF_READ}; COMMIT");
+    let end_up_to_15 =
+        format!("EXECUTE end_of_read; {RESET_OF_READ}; DISCARD TEMP; DISCARD SEQUENCES; COMMIT");
     let sequential = |end: &str| {
         vec![
             Flight::default().query(BEGIN),
@@ -194,42 +187,43 @@ fn variants() -> Vec<(&'static str, Vec<Flight>)> {
         ("the same, one by one: (f)", sequential("COMMIT")),
         (
             "and the check",
-            vec![
-                Flight::opening(),
-                Flight::default().check("check").query("COMMIT"),
-            ],
+            vec![Flight::opening(), Flight::default().check().query("COMMIT")],
         ),
         (
             "check, COMMIT and reset: as it was before",
             vec![
                 Flight::opening(),
-                Flight::default()
-                    .check("check")
-                    .query(&format!("COMMIT; {reset}")),
+                Flight::default().check().query(&format!("COMMIT; {reset}")),
             ],
         ),
         (
-            "check with unlock, reset and COMMIT: (b)",
-            vec![Flight::opening(), end_of_read()],
+            "check with unlock, in a message of its own; reset and COMMIT",
+            vec![
+                Flight::opening(),
+                Flight::default()
+                    .execute("check_and_unlock", &CHECKED, true)
+                    .query(&format!("{RESET_OF_READ}; COMMIT")),
+            ],
+        ),
+        (
+            "all of it in one message: (b)",
+            vec![Flight::opening(), Flight::default().query(&end_of_read)],
+        ),
+        (
+            "the same up to PostgreSQL 15, with DISCARD TEMP and SEQUENCES",
+            vec![Flight::opening(), Flight::default().query(&end_up_to_15)],
         ),
         (
             "all in one flight: (g)",
-            vec![
-                Flight::opening()
-                    .check("check_and_unlock")
-                    .query(&reset_and_commit),
-            ],
+            vec![Flight::opening().query(&end_of_read)],
         ),
         (
             "check, COMMIT, and the reset by itself: the end of (c)",
             vec![
                 Flight::opening(),
-                Flight::default()
-                    .check("check")
-                    .query("COMMIT")
-                    .query(&format!(
-                        "BEGIN NOT DEFERRABLE ISOLATION LEVEL READ COMMITTED; {reset}; COMMIT"
-                    )),
+                Flight::default().check().query("COMMIT").query(&format!(
+                    "BEGIN NOT DEFERRABLE ISOLATION LEVEL READ COMMITTED; {reset}; COMMIT"
+                )),
             ],
         ),
         (
@@ -239,9 +233,7 @@ fn variants() -> Vec<(&'static str, Vec<Flight>)> {
                     .execute("begin", &[], false)
                     .execute("switch", &SWITCHED, false)
                     .execute("list", &[], true),
-                Flight::default()
-                    .execute("check_and_unlock", &CHECKED, false)
-                    .query(&reset_and_commit),
+                Flight::default().query(&end_of_read),
             ],
         ),
     ]
@@ -254,14 +246,16 @@ pub(crate) fn run(database: &Database, measured: bool) -> Result<(), String> {
         ("begin", BEGIN),
         ("switch", SWITCH),
         ("list", LIST),
-        ("check", &format!("SELECT {CHECK}")),
+        ("check", CHECK),
         (
             "check_and_unlock",
-            &format!("SELECT pg_catalog.pg_advisory_unlock_all(), {CHECK}"),
+            &CHECK.replacen("SELECT", "SELECT pg_catalog.pg_advisory_unlock_all(),", 1),
         ),
     ] {
         session.prepare(name, sql)?;
     }
+    let end_of_read = format!("PREPARE end_of_read AS {END_OF_READ}");
+    session.fly(&Flight::default().query(&end_of_read))?;
     let variants = variants();
     let (rounds, repeated) = if measured { (ROUNDS, REPEATED) } else { (1, 2) };
     let mut spent = vec![Vec::new(); variants.len() + 1];

@@ -46,8 +46,8 @@
 //! `dblink`, and global variables of PL/Perl and PL/Python.
 //!
 //! PostgreSQL lets SQL leave the role that it runs as: `SET ROLE`, `RESET ROLE`, `set_config('role', ..)`, `COMMIT`. At the
-//! transaction's end its marker, its role and, of a read, its being `READ ONLY` are checked, in the same round trip: where
-//! one is not what it was, the answer is 500, what is not committed yet is rolled back, and the session is closed. Of a read
+//! transaction's end the time of its begin, its role and, of a read, its being `READ ONLY` are checked, in the same round trip:
+//! where one is not what it was, the answer is 500, what is not committed yet is rolled back, and the session is closed. Of a read
 //! by queries alone nobody waits for the end: then the log tells it. SQL that goes out and comes back, or that overwrites the
 //! claims, is not noticed. `examples/sql/hardening.sql` closes what an expression can do, not what a whole statement can.
 //!

@@ -68,7 +68,7 @@ const PROBE: &str = "\
     (SELECT 'a lock' FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' LIMIT 1), \
     (SELECT 'a cursor' FROM pg_cursors WHERE is_holdable LIMIT 1), \
     (SELECT 'a channel' FROM pg_listening_channels() LIMIT 1), \
-    (SELECT 'a prepared statement' FROM pg_prepared_statements WHERE from_sql LIMIT 1))";
+    (SELECT 'a prepared statement' FROM pg_prepared_statements WHERE from_sql AND name <> 'rolescope_end' LIMIT 1))";
 
 /// The routes, behind both layers.
 pub(crate) fn app(verifier: JwtVerifier, pool: RoleScopedPool) -> Router {

@@ -1,16 +1,15 @@
 //! One pooled connection: its session, and what it still owes: the answers to its last request's end.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures_util::future::{BoxFuture, try_join};
 use futures_util::{FutureExt, Stream, TryStreamExt};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage, SimpleQueryStream};
+use tokio_postgres::{Client, Error as PgError, Row, SimpleQueryMessage, SimpleQueryStream};
 
 use super::control::{Control, Controls};
 use super::pooler::Pooler;
@@ -41,8 +40,6 @@ pub(crate) struct Session {
     /// The role that the session logged in as.
     pub(crate) login: Option<String>,
     doubtful: AtomicBool,
-    marker_seed: u64,
-    transactions: AtomicU64,
 }
 
 /// The answers that a session still owes after its end was sent.
@@ -94,15 +91,7 @@ impl Session {
             reads_only_read,
             login,
             doubtful: AtomicBool::new(false),
-            marker_seed: RandomState::new().build_hasher().finish(),
-            transactions: AtomicU64::new(0),
         })
-    }
-
-    /// Makes a secret that no other transaction has for its marker, as hexadecimal digits.
-    pub(crate) fn next_marker(&self) -> String {
-        let transaction = self.transactions.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{transaction:016x}", self.marker_seed)
     }
 
     /// Sends a message of constant SQL now. The answers come from the stream.
@@ -122,7 +111,7 @@ impl Session {
         &self,
         control: Control,
         values: [&(dyn ToSql + Sync); N],
-    ) -> Result<(), PgError> {
+    ) -> Result<Vec<Row>, PgError> {
         self.controls.run(&self.client, control, values).await
     }
 
@@ -131,7 +120,7 @@ impl Session {
         &self,
         control: Control,
         values: [&(dyn ToSql + Sync); N],
-    ) -> Result<(), PgError> {
+    ) -> Result<Vec<Row>, PgError> {
         Controls::Unnamed.run(&self.client, control, values).await
     }
 

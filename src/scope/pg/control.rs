@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join4;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error as PgError, Statement};
+use tokio_postgres::{Client, Error as PgError, Row, Statement};
 
 use super::hidden::Hidden;
 use super::session;
@@ -15,7 +15,6 @@ pub(crate) enum Control {
     Settings,
     Switch,
     Check,
-    CheckAndUnlock,
 }
 
 impl Control {
@@ -25,15 +24,19 @@ impl Control {
             Self::Settings => session::SETTINGS,
             Self::Switch => session::SWITCH,
             Self::Check => session::CHECK,
-            Self::CheckAndUnlock => session::CHECK_AND_UNLOCK,
         }
     }
 
-    /// All parameters of one statement have one type.
-    const fn parameter_type(self) -> Type {
+    const fn parameter_types(self) -> &'static [Type] {
+        const START: &[Type] = &[Type::TEXT, Type::TEXT, Type::TEXT];
+        const SETTINGS: &[Type] = &[Type::TEXT_ARRAY, Type::TEXT_ARRAY];
+        const SWITCH: &[Type] = &[Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT];
+        const CHECK: &[Type] = &[Type::TIMESTAMPTZ, Type::TEXT, Type::TEXT];
         match self {
-            Self::Settings => Type::TEXT_ARRAY,
-            Self::Start | Self::Switch | Self::Check | Self::CheckAndUnlock => Type::TEXT,
+            Self::Start => START,
+            Self::Settings => SETTINGS,
+            Self::Switch => SWITCH,
+            Self::Check => CHECK,
         }
     }
 }
@@ -44,7 +47,6 @@ pub(crate) enum Controls {
         settings: Statement,
         switch: Statement,
         check: Statement,
-        check_and_unlock: Statement,
     },
     Unnamed,
 }
@@ -52,18 +54,17 @@ pub(crate) enum Controls {
 impl Controls {
     /// Prepares them.
     pub(crate) async fn prepare(client: &Client) -> Result<Self, PgError> {
-        let (settings, switch, check, check_and_unlock) = try_join4(
+        let (settings, switch, check, ()) = try_join4(
             client.prepare(session::SETTINGS),
             client.prepare(session::SWITCH),
             client.prepare(session::CHECK),
-            client.prepare(session::CHECK_AND_UNLOCK),
+            client.batch_execute(session::PREPARE_END_OF_READ),
         )
         .await?;
         Ok(Self::Prepared {
             settings,
             switch,
             check,
-            check_and_unlock,
         })
     }
 
@@ -73,26 +74,20 @@ impl Controls {
         client: &Client,
         control: Control,
         values: [&(dyn ToSql + Sync); N],
-    ) -> Result<(), PgError> {
+    ) -> Result<Vec<Row>, PgError> {
         let values = values.map(Hidden);
         let statement = match (self, control) {
             (Self::Unnamed, _) | (_, Control::Start) => {
-                let typed = values
-                    .each_ref()
-                    .map(|value| (value as &(dyn ToSql + Sync), control.parameter_type()));
-                return client.query_typed(control.sql(), &typed).await.map(|_| ());
+                let types = control.parameter_types().iter().cloned();
+                let values = values.iter().map(|value| value as &(dyn ToSql + Sync));
+                let typed: Vec<_> = values.zip(types).collect();
+                return client.query_typed(control.sql(), &typed).await;
             }
             (Self::Prepared { settings, .. }, Control::Settings) => settings,
             (Self::Prepared { switch, .. }, Control::Switch) => switch,
             (Self::Prepared { check, .. }, Control::Check) => check,
-            (
-                Self::Prepared {
-                    check_and_unlock, ..
-                },
-                Control::CheckAndUnlock,
-            ) => check_and_unlock,
         };
         let values = values.each_ref().map(|value| value as &(dyn ToSql + Sync));
-        client.query(statement, &values).await.map(|_| ())
+        client.query(statement, &values).await
     }
 }

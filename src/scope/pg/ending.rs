@@ -4,16 +4,16 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, TryStreamExt};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error as PgError, SimpleQueryMessage, SimpleQueryStream};
 
-use super::connection::{Farewell, Session, drain, leaves_doubt};
+use super::connection::{Farewell, drain, leaves_doubt};
 use super::control::Control;
-use super::judgement::{committed, had_failed, not_cleared, rolled_back, unanswered};
+use super::judgement::{committed, ends_session, had_failed, not_cleared, rolled_back, unanswered};
 use super::lease::Lease;
 use super::mode::AccessMode;
 use super::recent_writes::Writer;
@@ -22,7 +22,11 @@ use crate::error::{Error, ErrorKind, chain};
 use crate::role::RoleName;
 
 /// The answers to `BEGIN` and the switch, for all who wait for them.
-pub(crate) type Begun = Shared<BoxFuture<'static, Result<(), BeginError>>>;
+pub(crate) type Begun = Shared<BoxFuture<'static, Result<Began, BeginError>>>;
+
+/// When a transaction began, by PostgreSQL's clock: no other one on its session did then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began(pub(crate) SystemTime);
 
 /// Why a transaction could not begin.
 #[derive(Clone, Debug)]
@@ -64,8 +68,6 @@ pub(crate) enum Verdict {
 pub(crate) struct Opened {
     pub(crate) lease: Lease,
     pub(crate) begun: Begun,
-    /// The secret of the marker.
-    pub(crate) marker: String,
     pub(crate) role: RoleName,
     pub(crate) mode: AccessMode,
     /// Whose reads are to see what a COMMIT has stored, where somebody asked for that.
@@ -73,6 +75,8 @@ pub(crate) struct Opened {
     pub(crate) failed: bool,
     /// SQL ran that can have changed anything on the session, its prepared statements too.
     pub(crate) unknown: bool,
+    /// Such SQL can have ended the transaction: several statements in one text, or one that says COMMIT or the like.
+    pub(crate) may_have_ended: bool,
 }
 
 impl Opened {
@@ -125,20 +129,13 @@ impl Ending {
         } else {
             session::RESET_AND_COMMIT_UP_TO_15
         };
-        let (check, end, reset) = match (sent, awaited) {
-            (Verdict::Commit, true) => (Control::Check, session::COMMIT, Some(reset)),
-            (Verdict::Rollback, true) => (Control::Check, session::ROLLBACK, Some(reset)),
-            (Verdict::Commit, false) => (Control::CheckAndUnlock, reset_and_commit, None),
-            (Verdict::Rollback, false) => (Control::Check, rollback_and_reset, None),
+        let (checks_itself, end, reset) = match (sent, awaited) {
+            (Verdict::Commit, true) => (false, session::COMMIT, Some(reset)),
+            (Verdict::Rollback, true) => (false, session::ROLLBACK, Some(reset)),
+            (Verdict::Commit, false) => (true, reset_and_commit, None),
+            (Verdict::Rollback, false) => (false, rollback_and_reset, None),
         };
-        let check = send_check(
-            Arc::clone(&session),
-            check,
-            opened.marker,
-            opened.role,
-            opened.mode,
-            opened.unknown,
-        );
+        let check = (!checks_itself).then(|| send_check(&opened, verdict));
         let writer = opened.writer.filter(|_| sent == Verdict::Commit);
         if let Some(writer) = &writer {
             // Perhaps nobody will learn how it ends.
@@ -149,17 +146,28 @@ impl Ending {
         let mode = opened.mode;
         let begun = opened.begun;
         let outcome = async move {
-            let begun = begun.await;
+            let begun = begun.await.map(|_| ());
             if let Err(failure) = &begun
                 && failure.is_silence()
             {
                 return Err(unanswered(sent, mode, failure));
             }
-            let check = check.await;
+            let check = match check {
+                Some(check) => Some(check.await),
+                None => None,
+            };
             // A message that was not even sent did nothing.
             let end = match end {
                 Ok(answers) => drain(answers).await,
                 Err(error) => return Err(error),
+            };
+            let (check, end) = match (check, end) {
+                (Some(check), end) => (check, end),
+                // Its check is the first that the message does.
+                (None, Err(error)) if error.code().is_some_and(|code| !ends_session(code)) => {
+                    (Err(error), Ok(()))
+                }
+                (None, end) => (Ok(()), end),
             };
             if let Some(writer) = writer {
                 // The time counts from the answer on.
@@ -192,14 +200,7 @@ impl Ending {
         let session = Arc::clone(&opened.lease);
         let sent = opened.what_to_send(verdict);
         let clear = (sent == Verdict::Commit).then(|| session.send(session::CLEAR_BEFORE_COMMIT));
-        let check = send_check(
-            Arc::clone(&session),
-            Control::Check,
-            opened.marker,
-            opened.role,
-            opened.mode,
-            opened.unknown,
-        );
+        let check = send_check(&opened, verdict);
         let end = session.send(match sent {
             Verdict::Commit => session::COMMIT_AND_RESET_POOLED,
             Verdict::Rollback => session::ROLLBACK_AND_RESET_POOLED,
@@ -208,7 +209,7 @@ impl Ending {
         let begun = opened.begun;
         let in_doubt = Arc::clone(&session);
         let outcome = async move {
-            let begun = begun.await;
+            let begun = begun.await.map(|_| ());
             if let Err(failure) = &begun
                 && failure.is_silence()
             {
@@ -333,26 +334,29 @@ async fn first_answer(answers: SimpleQueryStream) -> Result<Pin<Box<SimpleQueryS
     Ok(answers)
 }
 
-fn send_check(
-    session: Arc<Session>,
-    check: Control,
-    marker: String,
-    role: RoleName,
-    mode: AccessMode,
-    unknown: bool,
-) -> BoxFuture<'static, Result<(), PgError>> {
-    let read_only = match mode {
-        AccessMode::ReadOnly => "on",
-        AccessMode::ReadWrite => "off",
+fn send_check(opened: &Opened, verdict: Verdict) -> BoxFuture<'static, Result<(), PgError>> {
+    let session = Arc::clone(&opened.lease);
+    let role = opened.role.clone();
+    let unknown = opened.unknown;
+    let began = match opened.begun.peek() {
+        Some(Ok(Began(time))) => Some(*time),
+        // What has not been told yet cannot be compared. It need not be where nothing can have ended the transaction.
+        _ if verdict == Verdict::Commit && opened.may_have_ended => Some(SystemTime::UNIX_EPOCH),
+        _ => None,
+    };
+    let stays_read_only = match opened.mode {
+        AccessMode::ReadOnly if !session.reads_only_read => "on",
+        AccessMode::ReadOnly | AccessMode::ReadWrite => "off",
     };
     sent(async move {
         let role = role.as_str();
-        let values: [&(dyn ToSql + Sync); 3] = [&marker, &role, &read_only];
-        if unknown {
-            session.control_unnamed(check, values).await
+        let values: [&(dyn ToSql + Sync); 3] = [&began, &role, &stays_read_only];
+        let answer = if unknown {
+            session.control_unnamed(Control::Check, values).await
         } else {
-            session.control(check, values).await
-        }
+            session.control(Control::Check, values).await
+        };
+        answer.map(|_| ())
     })
 }
 

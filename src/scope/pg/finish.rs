@@ -249,7 +249,7 @@ impl Open {
 
     /// Whether one statement is all that was asked of it.
     pub(super) fn is_alone(&self) -> bool {
-        self.statements == 1 && self.running == 1 && !self.batch
+        self.statements == 1 && self.running == 1 && !self.opened.may_have_ended
     }
 
     /// Whether to stop what still runs in place of waiting for it: nobody wants what it does, or the rest of what it reads.

@@ -139,7 +139,7 @@ impl Transaction {
         running.counted = true;
         open.statements += u32::from(running.message != Message::Execution);
         open.running += 1;
-        open.batch |= running.message == Message::Batch;
+        open.opened.may_have_ended |= running.message == Message::Batch;
         open.opened.unknown |= running.message == Message::Batch;
         let poll = future.poll(cx);
         // Where it is an error of the driver's own, it was not sent.

@@ -78,7 +78,7 @@ pub(super) fn not_cleared(error: PgError, mode: AccessMode) -> Error {
     )
 }
 
-/// The check divides by zero where marker or role are not what they were.
+/// The check divides by zero where transaction or role are not what they were.
 fn scope_left(error: PgError) -> Error {
     Error::with_source(
         ErrorKind::ScopeLeft,

@@ -1,7 +1,7 @@
 //! The first flight of a transaction: `BEGIN` and the switch to its role.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::connection::{Farewell, Session, drain, is_about_prepared};
 use super::control::Control;
-use super::ending::{BeginError, Opened, sent};
+use super::ending::{Began, BeginError, Opened, sent};
 use super::judgement::ends_session;
 use super::lease::{LONGEST_WAIT, Lease};
 use super::mode::AccessMode;
@@ -41,7 +41,6 @@ impl Transaction {
         }
         let session = Arc::clone(&lease);
         let owed = lease.take_prompt_farewell();
-        let marker = session.next_marker();
         let begin = session.send(if session.is_pooled() {
             session::begin_pooled(isolation, state.mode)
         } else {
@@ -49,7 +48,7 @@ impl Transaction {
         });
         let start = self.send_start(Arc::clone(&session));
         let settings = self.send_settings(Arc::clone(&session), &stored.settings);
-        let switch = self.send_switch(Arc::clone(&session), marker.clone());
+        let switch = self.send_switch(Arc::clone(&session));
         let now = Instant::now();
         let options = self.pool.options();
         let deadline = now + options.begin_timeout.min(LONGEST_WAIT);
@@ -113,7 +112,6 @@ impl Transaction {
             opened: Opened {
                 lease,
                 begun,
-                marker,
                 role: self.scope.role().clone(),
                 mode: state.mode,
                 writer: match state.mode {
@@ -122,11 +120,11 @@ impl Transaction {
                 },
                 failed: false,
                 unknown: false,
+                may_have_ended: false,
             },
             isolation,
             statements: 0,
             running: 0,
-            batch: false,
             copying: false,
             streams: Vec::new(),
             abandoned: false,
@@ -146,7 +144,7 @@ impl Transaction {
                 &start.statement_timeout,
                 &start.idle_in_transaction_timeout,
             ];
-            session.control(Control::Start, values).await
+            session.control(Control::Start, values).await.map(|_| ())
         }))
     }
 
@@ -165,24 +163,24 @@ impl Transaction {
         (!settings.names.is_empty()).then(|| {
             sent(async move {
                 let Settings { names, values } = settings;
-                session.control(Control::Settings, [&names, &values]).await
+                let values: [&(dyn ToSql + Sync); 2] = [&names, &values];
+                session.control(Control::Settings, values).await.map(|_| ())
             })
         })
     }
 
-    fn send_switch(
-        &self,
-        session: Arc<Session>,
-        marker: String,
-    ) -> BoxFuture<'static, Result<(), PgError>> {
+    fn send_switch(&self, session: Arc<Session>) -> BoxFuture<'static, Result<Began, PgError>> {
         let scope = self.scope.clone();
         let method = self.request.method.clone();
         let path = self.request.path.clone();
         sent(async move {
             let role = scope.role().as_str();
             let claims = scope.claims_json();
-            let values: [&(dyn ToSql + Sync); 5] = [&role, &claims, &method, &path, &marker];
-            session.control(Control::Switch, values).await
+            let values: [&(dyn ToSql + Sync); 4] = [&role, &claims, &method, &path];
+            let rows = session.control(Control::Switch, values).await?;
+            let began = rows.first().map(|row| row.try_get(session::BEGAN));
+            // Without a row the check could not tell, and refuses.
+            Ok(Began(began.unwrap_or(Ok(SystemTime::UNIX_EPOCH))?))
         })
     }
 }

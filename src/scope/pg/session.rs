@@ -38,31 +38,19 @@ pub(crate) const fn begin_pooled(isolation: Isolation, mode: AccessMode) -> &'st
     begin!(isolation, mode, "; DEALLOCATE ALL")
 }
 
-// What the marker is made of: a secret of ours, given as hexadecimal digits, and what no later transaction shares with this
-// one, the time of its start. The handler's SQL can read it, but cannot make the one of a transaction that it has begun.
-macro_rules! marker {
-    ($secret:literal) => {
-        concat!(
-            "pg_catalog.encode(pg_catalog.sha256(pg_catalog.decode(",
-            $secret,
-            ", 'hex') OPERATOR(pg_catalog.||) pg_catalog.timestamptz_send(pg_catalog.now())), 'hex')"
-        )
-    };
-}
-
-/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`, the marker's secret `$5`. The marker tells at the end whether
-/// the transaction is still this one.
+/// Switches to role `$1`: claims `$2`, method `$3`, path `$4`. Says when the transaction began, in column [`BEGAN`]: no later
+/// one on this session shares that, and no SQL can set it, so that it tells at the end whether the transaction is still this one.
 ///
 /// As a query, not as `SET LOCAL` statements: once a query has run, the access mode can no longer be changed.
-pub(crate) const SWITCH: &str = concat!(
-    "SELECT pg_catalog.set_config('role', $1, true), \
-     pg_catalog.set_config('request.jwt.claims', $2, true), \
-     pg_catalog.set_config('request.method', $3, true), \
-     pg_catalog.set_config('request.path', $4, true), \
-     pg_catalog.set_config('rolescope.marker', ",
-    marker!("$5"),
-    ", true)"
-);
+pub(crate) const SWITCH: &str = "\
+    SELECT pg_catalog.set_config('role', $1, true), \
+           pg_catalog.set_config('request.jwt.claims', $2, true), \
+           pg_catalog.set_config('request.method', $3, true), \
+           pg_catalog.set_config('request.path', $4, true), \
+           pg_catalog.set_config('rolescope.role', $1, true), \
+           pg_catalog.now() AS rolescope_began";
+
+pub(crate) const BEGAN: usize = 5;
 
 /// Sets what a pooler keeps from the start of a session: application name `$1`, timeouts `$2` and `$3` where there are any.
 pub(crate) const START: &str = "\
@@ -78,31 +66,37 @@ pub(crate) const SETTINGS: &str = "\
     FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) \
     AS rolescope (name, value)";
 
-macro_rules! check {
-    ($before:literal) => {
-        concat!(
-            "SELECT ",
-            $before,
-            "1 OPERATOR(pg_catalog./) (coalesce(\
-                pg_catalog.current_setting('rolescope.marker', true) OPERATOR(pg_catalog.=) ",
-            marker!("$1"),
-            " AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text \
-                AND ($3::pg_catalog.text OPERATOR(pg_catalog.=) 'off' \
-                    OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'), \
-            false))::pg_catalog.int4"
-        )
+/// Fails, and so makes the `COMMIT` behind it a rollback, unless the transaction is still the one that began at `$1`, where
+/// that is not null, the role still `$2`, its settings not `RESET`, and the transaction, where `$3` says `on`, still
+/// `READ ONLY`: up to PostgreSQL 15 `RESET` changes that.
+///
+/// Operators are named with their schema, since the handler may have changed `search_path`.
+pub(crate) const CHECK: &str = "\
+    SELECT 1 OPERATOR(pg_catalog./) (\
+        coalesce(pg_catalog.now() OPERATOR(pg_catalog.=) $1::pg_catalog.timestamptz, true) \
+        AND current_user::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text \
+        AND coalesce(pg_catalog.current_setting('rolescope.role', true) OPERATOR(pg_catalog.=) $2::pg_catalog.text, false) \
+        AND ($3::pg_catalog.text OPERATOR(pg_catalog.=) 'off' \
+            OR pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on')\
+    )::pg_catalog.int4 AS rolescope";
+
+macro_rules! prepare_end_of_read {
+    () => {
+        "PREPARE rolescope_end AS \
+         SELECT pg_catalog.pg_advisory_unlock_all(), \
+                1 OPERATOR(pg_catalog./) (\
+                    coalesce(current_user::pg_catalog.text \
+                        OPERATOR(pg_catalog.=) pg_catalog.current_setting('rolescope.role', true), false) \
+                    AND pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on'\
+                )::pg_catalog.int4"
     };
 }
 
-/// Fails, and so makes the `COMMIT` behind it a rollback, unless the marker is still that of the secret `$1`, the role still
-/// `$2`, and the transaction, where `$3` says `on`, still `READ ONLY`: up to PostgreSQL 15 `RESET` changes that.
-///
-/// Operators are named with their schema, since the handler may have changed `search_path`.
-pub(crate) const CHECK: &str = check!("");
-
-/// [`CHECK`], and gives advisory locks back: where nothing can have been changed, nobody can miss them before `COMMIT`.
-/// As a part of it they cost a call; a statement of their own in [`RESET`] costs a sixth of a request.
-pub(crate) const CHECK_AND_UNLOCK: &str = check!("pg_catalog.pg_advisory_unlock_all(), ");
+/// Prepares what a read ends with, by SQL, so that the message of its `COMMIT` can execute it: one message less. It gives
+/// advisory locks back, which nobody can miss before `COMMIT` where nothing can have been changed, and fails where [`CHECK`]
+/// does, but that the handler's SQL could have written down another role as its own. Only where all that has run are queries,
+/// none of which can end a transaction, and nobody waits for the end.
+pub(crate) const PREPARE_END_OF_READ: &str = prepare_end_of_read!();
 
 pub(crate) const COMMIT: &str = "COMMIT";
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
@@ -135,15 +129,20 @@ macro_rules! begin_reset {
     };
 }
 
-// Fails where SQL has prepared a statement, which may have the name of one of ours and be taken for it, and where one of the
-// four of ours that have a name is gone. All of them say `rolescope`.
+// Fails where SQL other than ours has prepared a statement, which may have the name of one of ours and be taken for it, and
+// where one of our four is gone. All of them say `rolescope`.
 macro_rules! nothing_planted {
     () => {
-        "; SELECT 1 OPERATOR(pg_catalog./) (\
-             pg_catalog.bool_and(NOT p.from_sql) \
-             AND pg_catalog.count(*) FILTER (WHERE p.statement OPERATOR(pg_catalog.~~) '%rolescope%') \
-                 OPERATOR(pg_catalog.>=) 4\
-         )::pg_catalog.int4 FROM pg_catalog.pg_prepared_statements p"
+        concat!(
+            "; SELECT 1 OPERATOR(pg_catalog./) (\
+                 pg_catalog.bool_and(NOT p.from_sql OR p.name OPERATOR(pg_catalog.=) 'rolescope_end' \
+                     AND p.statement OPERATOR(pg_catalog.=) $rolescope$",
+            prepare_end_of_read!(),
+            "$rolescope$) \
+                 AND pg_catalog.count(*) FILTER (WHERE p.statement OPERATOR(pg_catalog.~~) '%rolescope%') \
+                     OPERATOR(pg_catalog.>=) 4\
+             )::pg_catalog.int4 FROM pg_catalog.pg_prepared_statements p"
+        )
     };
 }
 
@@ -182,15 +181,17 @@ pub(crate) const ROLLBACK_AND_RESET_OF_UNKNOWN: &str = concat!(
     "; COMMIT"
 );
 
-/// The reset and `COMMIT` of a `READ ONLY` transaction, behind [`CHECK_AND_UNLOCK`]: all in the transaction itself. Where
-/// `COMMIT` is refused, the rollback undoes what the reset was to undo.
+/// The reset and `COMMIT` of a `READ ONLY` transaction, all in the transaction itself. Where `COMMIT` is refused, the rollback
+/// undoes what the reset was to undo.
 ///
-/// The cursors go first: a `WITH HOLD` one would run its query at `COMMIT`, when the locks are given back already. There
+/// The cursors go next: a `WITH HOLD` one would run its query at `COMMIT`, when the locks are given back already. There
 /// are neither temporary tables nor values of sequences: `READ ONLY` makes none, and those of before are discarded.
-pub(crate) const RESET_AND_COMMIT: &str = concat!(reset_of_read!(), "; COMMIT");
+pub(crate) const RESET_AND_COMMIT: &str =
+    concat!("EXECUTE rolescope_end; ", reset_of_read!(), "; COMMIT");
 
 /// [`RESET_AND_COMMIT`] up to PostgreSQL 15, where a function can have made the transaction `READ WRITE` and back.
 pub(crate) const RESET_AND_COMMIT_UP_TO_15: &str = concat!(
+    "EXECUTE rolescope_end; ",
     reset_of_read!(),
     "; DISCARD TEMP; DISCARD SEQUENCES; COMMIT"
 );

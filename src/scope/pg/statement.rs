@@ -167,8 +167,8 @@ pub(super) async fn behind<F: Future>(
     // behind an answer of which nobody takes the parts.
     match select(current.begun.clone(), pin!(sent)).await {
         Either::Left((Err(failure), _)) if failure.is_silence() => Err(failure),
-        Either::Left((begun, sent)) => Ok((begun, sent.await)),
-        Either::Right((answer, begun)) => Ok((begun.await, answer)),
+        Either::Left((begun, sent)) => Ok((begun.map(|_| ()), sent.await)),
+        Either::Right((answer, begun)) => Ok((begun.await.map(|_| ()), answer)),
     }
 }
 

@@ -293,7 +293,7 @@ mod tests {
             ("role", false),
             ("request.jwt.claims", false),
             ("Request.method", false),
-            ("rolescope.marker", false),
+            ("rolescope.role", false),
             ("app.", false),
             ("app.a-b", false),
         ] {

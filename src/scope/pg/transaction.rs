@@ -63,8 +63,6 @@ pub(super) struct Open {
     pub(super) statements: u32,
     /// Messages sent for them and not known to be answered; one whose future was dropped counts for ever.
     pub(super) running: u32,
-    /// A text of several statements was sent: what it did is not known.
-    pub(super) batch: bool,
     /// A COPY from the client is open.
     pub(super) copying: bool,
     /// Streams of the handler that are not read to their end.
@@ -185,7 +183,7 @@ impl Transaction {
     /// Has the end awaited, which tells whether the handler's SQL has left the transaction.
     pub(super) fn may_have_ended(&self, current: &Current) {
         if let Some(open) = self.lock().open_on(&current.session) {
-            open.batch = true;
+            open.opened.may_have_ended = true;
             open.opened.unknown = true;
         }
     }
@@ -215,7 +213,7 @@ impl Transaction {
         let to_primary = retry != Retry::PreparedAnew && open.opened.lease.is_of_replica();
         // Where a session is silent, the one statement has not been answered either.
         let in_flight = open.running > 0 && retry != Retry::PastSilence;
-        if open.statements > 1 || in_flight || open.batch || open.abandoned {
+        if open.statements > 1 || in_flight || open.opened.may_have_ended || open.abandoned {
             return false;
         }
         state.on_primary |= to_primary;

@@ -36,7 +36,7 @@ const TRACES: &str = "
                 FROM pg_settings WHERE source NOT IN ('default', 'configuration file', 'command line', 'override')),
             'all settings ' || (SELECT md5(string_agg(concat_ws('=', name, setting, reset_val), ' ' ORDER BY name))
                 FROM pg_settings),
-            'prepared ' || (SELECT string_agg(name, ' ') FROM pg_prepared_statements WHERE from_sql),
+            'prepared ' || (SELECT string_agg(name, ' ') FROM pg_prepared_statements WHERE from_sql AND name <> 'rolescope_end'),
             'cursors ' || (SELECT string_agg(name, ' ') FROM pg_cursors WHERE is_holdable),
             'advisory locks ' || (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
             'other locks ' || (SELECT string_agg(concat_ws(' ', locktype, relation::regclass, mode), ', ' ORDER BY relation)

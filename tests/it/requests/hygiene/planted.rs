@@ -46,8 +46,8 @@ async fn a_statement_in_the_place_of_ours_serves_nobody() {
     let pool = database.pool_of_one().await;
     let switch = replacing(
         "request.method",
-        "(text, text, text, text, text)",
-        "SELECT set_config('role', 'web_user', true), set_config('rolescope.marker', 'known', true), $1, $2, $3, $4, $5",
+        "(text, text, text, text)",
+        "SELECT set_config('role', 'web_user', true), set_config('rolescope.role', $1, true), $1, $2, $3, $4, now()",
     );
     for batch in [false, true] {
         let (clean, process) = next(&pool).await;
@@ -62,7 +62,7 @@ async fn a_statement_in_the_place_of_ours_serves_nobody() {
 async fn a_statement_in_the_place_of_the_check_does_not_hide_a_stray_end() {
     let database = permissive().await;
     let pool = database.pool_of_one().await;
-    let check = replacing("SELECT 1 OPERATOR", "(text, text, text)", "SELECT 1");
+    let check = replacing("SELECT 1 OPERATOR", "(timestamptz, text, text)", "SELECT 1");
     for (sql, batch) in [
         (format!("COMMIT; {check}; SET ROLE author"), true),
         (check, false),
@@ -78,11 +78,35 @@ async fn a_statement_in_the_place_of_the_check_does_not_hide_a_stray_end() {
     }
 }
 
+/// Only queries end with it, and they have a session to themselves whose statements nobody has touched.
+#[tokio::test]
+async fn a_statement_in_the_place_of_the_end_of_reads_serves_nobody() {
+    let database = permissive().await;
+    let pool = database.pool_of_one().await;
+    for by in [
+        "SELECT 1 AS rolescope",
+        "SELECT pg_advisory_unlock_all(), 1 AS rolescope",
+    ] {
+        let (clean, process) = next(&pool).await;
+        let end = replacing("pg_advisory_unlock_all", "", by);
+        post_sql(&pool, end, false).await.ok();
+        let (found, served_by) = within(next(&pool)).await;
+        assert_eq!(found, clean);
+        assert_ne!(served_by, process);
+    }
+}
+
 #[tokio::test]
 async fn a_session_without_our_statements_serves_nobody() {
     let database = permissive().await;
     let pool = database.pool_of_one().await;
-    for ours in ["request.method", "SELECT 1 OPERATOR", "unnest", ""] {
+    for ours in [
+        "request.method",
+        "SELECT 1 OPERATOR",
+        "unnest",
+        "rolescope_end",
+        "",
+    ] {
         let (clean, process) = next(&pool).await;
         let remove = format!(
             "DO $do$ DECLARE ours text; BEGIN

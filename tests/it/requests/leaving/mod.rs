@@ -17,7 +17,7 @@ const TRACES: &str = "
         (SELECT string_agg(name, ',') FROM pg_cursors WHERE name <> ''),
         (SELECT string_agg(c, ',') FROM pg_listening_channels() c),
         (SELECT string_agg(relname, ',') FROM pg_class WHERE relnamespace = pg_my_temp_schema()),
-        (SELECT string_agg(name, ',') FROM pg_prepared_statements WHERE from_sql))";
+        (SELECT string_agg(name, ',') FROM pg_prepared_statements WHERE from_sql AND name <> 'rolescope_end'))";
 
 /// Leaves what [`TRACES`] shows.
 const LEAVE_TRACES: &str = "

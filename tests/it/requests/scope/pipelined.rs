@@ -224,14 +224,14 @@ async fn a_read_that_made_a_transaction_of_its_own_look_like_its_own_leaves_noth
     let pool = database.pool_of_one().await;
     let clean = traces(&pool).await;
     let leave = async |db: RoleScopedConnection| {
-        let marker: String = db
-            .query_one_scalar("SELECT current_setting('rolescope.marker')", &[])
+        let role: String = db
+            .query_one_scalar("SELECT current_setting('rolescope.role')", &[])
             .await?;
         db.execute("COMMIT", &[]).await?;
         db.execute("BEGIN READ WRITE", &[]).await?;
         db.query(
-            "SELECT set_config('rolescope.marker', $1, true), set_config('role', 'web_user', true)",
-            &[&marker],
+            "SELECT set_config('rolescope.role', $1, true), set_config('role', 'web_user', true)",
+            &[&role],
         )
         .await?;
         db.execute("CREATE TEMP TABLE left_behind (x int)", &[])
@@ -246,6 +246,30 @@ async fn a_read_that_made_a_transaction_of_its_own_look_like_its_own_leaves_noth
     .await;
     assert_eq!(reply.kind(), ErrorKind::ScopeLeft);
     assert_eq!(traces(&pool).await, clean);
+}
+
+/// When its transaction began is not known yet where the end is sent, so that nothing tells another one from it.
+#[tokio::test]
+async fn what_may_have_ended_a_transaction_that_has_not_begun_yet_is_not_taken_for_success() {
+    let database = temp_allowed().await;
+    let proxy = Proxy::start(&database);
+    let pool = proxy.pool_builder().build().await.expect("it is built");
+    let leave = async |db: RoleScopedConnection| {
+        let other = "COMMIT; BEGIN; SET LOCAL ROLE web_user; SET LOCAL rolescope.role = 'web_user'";
+        tokio::select! {
+            biased;
+            _ = db.batch_execute(other) => "answered",
+            () = std::future::ready(()) => "given up",
+        }
+    };
+    let app = service(&pool, Router::new().route("/", post(leave)));
+    // No answer comes before the end was sent.
+    proxy.hold();
+    let reply = tokio::spawn(async move { service::post(&app, "/", ALICE).await });
+    proxy.sees(&["Q", "BE", "Q", "PBDE", "Q", "Q"]).await;
+    proxy.pass();
+    let reply = within(reply).await.expect("no panic");
+    assert_eq!(reply.kind(), ErrorKind::ScopeLeft);
 }
 
 const NOTES: &str = "CREATE TABLE notes (note text); GRANT SELECT, INSERT ON notes TO web_user";
@@ -417,7 +441,7 @@ async fn a_read_whose_last_statement_notifies_waits_for_its_commit() {
     let app = service(&pool, Router::new().route("/", get(notify)));
     within(service::get(&app, "/", ALICE)).await.ok();
     proxy.rests().await;
-    proxy.cut_at(Cut::Unsent, "CLOSE ALL");
+    proxy.cut_at(Cut::Unsent, "EXECUTE rolescope_end");
     let reply = within(service::get(&app, "/", ALICE)).await;
     assert_eq!(reply.kind(), ErrorKind::ConnectionLost, "it was not sent");
 }

@@ -171,7 +171,7 @@ async fn a_handler_that_leaves_its_transaction_or_its_role_is_a_500_and_its_sess
         "COMMIT; BEGIN",
         "ROLLBACK",
         "ROLLBACK AND CHAIN",
-        "SELECT set_config('rolescope.marker', '', true)",
+        "SELECT set_config('rolescope.role', '', true)",
     ]
     .into_iter()
     .enumerate()

@@ -147,7 +147,7 @@ async fn settings_that_would_undo_the_switch_or_are_not_the_roles_to_make_are_ne
              ALTER ROLE hostile SET role = 'web_user';
              ALTER ROLE hostile SET client_encoding = 'LATIN1';
              ALTER ROLE hostile SET "request.jwt.claims" = '{"role":"web_user"}';
-             ALTER ROLE hostile SET "rolescope.marker" = 'x';
+             ALTER ROLE hostile SET "rolescope.role" = 'x';
              ALTER ROLE hostile SET "app.tenant" = 'of another';
              ALTER ROLE hostile SET log_statement = 'all';
              ALTER ROLE hostile SET session_replication_role = 'replica';

@@ -16,8 +16,10 @@ use crate::support::{Database, database};
 
 /// `BEGIN`, the switch, and a statement that the session knows.
 const OPENING: [&str; 3] = ["Q", "BE", "BE"];
-/// The check, the end of a read and the reset.
-const END_OF_READ: [&str; 2] = ["BE", "Q"];
+/// The end of a read: its check, the reset and COMMIT.
+const END_OF_READ: [&str; 1] = ["Q"];
+/// The check, ROLLBACK and the reset.
+const END_OF_REFUSED_READ: [&str; 2] = ["BE", "Q"];
 /// The check, COMMIT or ROLLBACK, and the reset.
 const END_OF_WRITE: [&str; 3] = ["BE", "Q", "Q"];
 const TOKEN: Option<&str> = Some(r#"{"role":"web_user"}"#);
@@ -311,7 +313,7 @@ async fn a_refusal_by_the_handler_costs_as_much_as_its_success() {
     let sent = counted.send_again(Method::GET, "/refuses", TOKEN).await;
     counted.proxy.flight(&OPENING).await;
     assert_eq!(sent.reply().await.status, 409);
-    counted.proxy.sees(&END_OF_READ).await;
+    counted.proxy.sees(&END_OF_REFUSED_READ).await;
     counted.proxy.pass();
 
     let sent = counted.send_again(Method::POST, "/refuses", TOKEN).await;

@@ -73,7 +73,7 @@ async fn a_stream_takes_no_more_round_trips_than_a_query() {
     proxy.flight(&["Q", "BE", "BE"]).await;
     let reply = within(reply).await.expect("no panic");
     assert_eq!(reply.ok(), TEN_LINES);
-    proxy.sees(&["BE", "Q"]).await;
+    proxy.sees(&["Q"]).await;
 }
 
 #[tokio::test]
