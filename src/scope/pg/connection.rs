@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use futures_util::future::{BoxFuture, try_join};
+use futures_util::future::{BoxFuture, join};
 use futures_util::{FutureExt, Stream, TryStreamExt};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -65,10 +65,10 @@ impl Session {
         let who = client.query_typed(session::WHO, &[]);
         let (who, controls, statement_cache) = match pooler {
             None => {
-                let (who, controls) = try_join(who, Controls::prepare(&client)).await?;
-                (who, controls, statement_cache)
+                let (who, controls) = join(who, Controls::prepare(&client)).await;
+                (who?, controls, statement_cache)
             }
-            Some(Pooler::Transaction) => (who.await?, Controls::Unnamed, 0),
+            Some(Pooler::Transaction) => (who.await?, Ok(Controls::Unnamed), 0),
         };
         let who = who.first();
         let current_user: Option<String> = who.map(|row| row.try_get(0)).transpose()?;
@@ -80,6 +80,11 @@ impl Session {
         let reads_only_read = match who {
             Some(row) => row.try_get(3)?,
             None => false,
+        };
+        let controls = match controls {
+            // It is refused for that, and a pooler that nobody was told of may well have our names already.
+            Err(_) if started.is_none() => Controls::Unnamed,
+            controls => controls?,
         };
         let rests = resting_role.is_some() && resting_role == current_user.as_deref();
         Ok(Self {

@@ -88,7 +88,7 @@ impl Shared {
             Session::new(client, resting_role, self.statement_cache, self.pooler).await
         };
         match tokio::time::timeout(self.connect_timeout, opening).await {
-            Ok(Ok(session)) if !session.is_pooled() && !session.started => Err(Error::new(
+            Ok(Ok(session)) if self.pooler.is_none() && !session.started => Err(Error::new(
                 ErrorKind::Unavailable,
                 format!(
                     "a connection pooler keeps startup options from PostgreSQL: {}",
