@@ -8,6 +8,7 @@
 #[path = "support/turns.rs"]
 mod turns;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
@@ -239,16 +240,17 @@ fn access(signed: &Signed) -> Access {
         bearer: Some(format!("Bearer {}", signed.token)),
         extensions: false,
     };
-    let mut access = None;
+    let access = RefCell::new(None);
     let layer = JwtAuthLayer::new(signed.verifier(0));
     sent.answered_by(
         &mut layer.layer(service_fn(|request: Request<Full<Bytes>>| {
             let found = Access::from_extensions(request.extensions());
-            access = Some(found.expect("the layer was there").clone());
+            let found = found.expect("the layer was there").clone();
+            access.replace(Some(found));
             inner(request)
         })),
     );
-    access.expect("the service was called")
+    access.into_inner().expect("the service was called")
 }
 
 /// The decision about the role of a token that was seen before.

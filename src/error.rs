@@ -40,6 +40,7 @@ struct Inner {
 /// | [`InvalidRequest`](Self::InvalidRequest) | 400 | 16 | one token, in one place |
 /// | [`MissingToken`](Self::MissingToken) | 401 | 16 | a token; for strangers an anonymous role, and no `require_token` |
 /// | [`InvalidToken`](Self::InvalidToken) | 401 | 16 | another token: the challenge says what is wrong with this one |
+/// | [`KeysUnavailable`](Self::KeysUnavailable) | 503 | 14 | try again; the log says why the issuer's keys could not be fetched |
 /// | [`NoRole`](Self::NoRole) | 403 | 7 | a role claim, where [`RolePolicy`](crate::RolePolicy) looks for it, or a role for tokens without |
 /// | [`RoleRefused`](Self::RoleRefused) | 403 | 7 | a GRANT to the login role, or the allow-list: a warning in the log says which |
 /// | [`Database`](Self::Database) | by SQLSTATE | by SQLSTATE | see below |
@@ -87,6 +88,8 @@ pub enum ErrorKind {
     MissingToken,
     /// The token is not acceptable. 401.
     InvalidToken,
+    /// The token's issuer is known, and its keys could not be fetched. 503.
+    KeysUnavailable,
     /// The token is valid and names no role, and there is no anonymous role to fall back to. 403.
     NoRole,
     /// The token's role is not one that this service may act as. 403.
@@ -126,6 +129,7 @@ impl ErrorKind {
             Self::InvalidRequest => "invalid_request",
             Self::MissingToken => "missing_token",
             Self::InvalidToken => "invalid_token",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::NoRole => "no_role",
             Self::RoleRefused => "role_refused",
             Self::Database => "database_error",
@@ -293,6 +297,7 @@ mod tests {
             K::InvalidRequest,
             K::MissingToken,
             K::InvalidToken,
+            K::KeysUnavailable,
             K::NoRole,
             K::RoleRefused,
             K::Statement,

@@ -54,7 +54,10 @@ impl Error {
                 2,
                 "the connection to the database was lost while it committed: it is unknown whether the change was stored",
             ),
-            K::ConnectionLost | K::Unavailable | K::PoolExhausted | K::PoolClosed => {
+            K::KeysUnavailable
+            | K::ConnectionLost
+            | K::Unavailable
+            | K::PoolExhausted | K::PoolClosed => {
                 self.unavailable(14)
             }
         }

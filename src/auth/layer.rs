@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use super::access::Access;
 use super::bearer::Bearer;
-use super::jwt::{Claims, JwtVerifier, TokenError};
+use super::jwt::{Claims, JwtVerifier, Pending, TokenError, Verdict};
 use super::source::{TokenSource, TokenSourceError};
 use crate::error::{Error, ErrorKind};
 use crate::wire::{self, Protocol, ResponseBody};
@@ -22,8 +22,8 @@ use crate::wire::{self, Protocol, ResponseBody};
 /// A request without a token goes on as anonymous; one with a token that is not acceptable is refused. See the
 /// [module](super) for the answers, and for where this layer belongs among others.
 ///
-/// It fits every tower service of HTTP requests: `axum`, plain `hyper`, `tonic`. The inner service is neither cloned nor
-/// boxed, and its errors are its own.
+/// It fits every tower service of HTTP requests that can be cloned: `axum`, plain `hyper`, `tonic`. The inner service is not
+/// boxed, and cloned only where a request has to wait for its issuer's keys; its errors are its own.
 ///
 /// # Examples
 ///
@@ -100,27 +100,50 @@ impl JwtAuthLayer {
         self
     }
 
-    fn check(&self, request: &Parts) -> Result<Access, Error> {
+    fn check(&self, request: &Parts) -> Check {
         let token = match self.source.token(request) {
             Ok(Some(token)) => token,
-            Ok(None) if self.require_token => return Err(missing_token()),
-            Ok(None) => return Ok(Access::anonymous(false)),
-            Err(TokenSourceError::Ambiguous) => return Err(ambiguous_token()),
-            Err(TokenSourceError::Malformed) => return self.invalid(TokenError::Malformed),
+            Ok(None) if self.require_token => return Check::Done(Err(missing_token())),
+            Ok(None) => return Check::Done(Ok(Access::anonymous(false))),
+            Err(TokenSourceError::Ambiguous) => return Check::Done(Err(ambiguous_token())),
+            Err(TokenSourceError::Malformed) => {
+                return Check::Done(self.access(Err(TokenError::Malformed)));
+            }
         };
-        match self.verifier.verify(token.expose()) {
-            Ok(claims) => Ok(Access::verified(claims)),
-            Err(error) => self.invalid(error),
+        match self.verifier.verdict(token.expose()) {
+            Verdict::Known(verified) => Check::Done(self.access(verified)),
+            Verdict::Pending(pending) => Check::Pending(pending),
         }
     }
 
-    fn invalid(&self, error: TokenError) -> Result<Access, Error> {
-        if self.invalid_is_anonymous && !self.require_token {
-            Ok(Access::anonymous(true))
-        } else {
-            Err(error.into())
+    fn access(&self, verified: Result<Claims, TokenError>) -> Result<Access, Error> {
+        match verified {
+            Ok(claims) => Ok(Access::verified(claims)),
+            // Nobody knows yet whether it is invalid.
+            Err(TokenError::KeysUnavailable) => Err(TokenError::KeysUnavailable.into()),
+            Err(_) if self.invalid_is_anonymous && !self.require_token => {
+                Ok(Access::anonymous(true))
+            }
+            Err(error) => Err(error.into()),
         }
     }
+
+    /// Writes down what was found out, and hides the token from what prints headers.
+    fn admit(&self, parts: &mut Parts, access: Access) {
+        mark_sensitive(&mut parts.headers, &self.sensitive);
+        // What an outer layer left there is not what this one found.
+        match access.claims() {
+            Some(claims) => parts.extensions.insert(claims.clone()),
+            None => parts.extensions.remove::<Claims>(),
+        };
+        parts.extensions.insert(access);
+    }
+}
+
+/// What is known of a request's token.
+enum Check {
+    Done(Result<Access, Error>),
+    Pending(Pending),
 }
 
 fn missing_token() -> Error {
@@ -164,11 +187,11 @@ pub struct JwtAuth<S> {
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for JwtAuth<S>
 where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone,
 {
     type Response = Response<ResponseBody<ResB>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqB>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -177,21 +200,28 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let protocol = Protocol::of(&parts.headers);
-        let access = match self.layer.check(&parts) {
-            Ok(access) => access,
-            Err(error) => {
-                return ResponseFuture(Kind::Refused { error, protocol });
+        ResponseFuture(match self.layer.check(&parts) {
+            Check::Done(Ok(access)) => {
+                self.layer.admit(&mut parts, access);
+                let future = self.inner.call(Request::from_parts(parts, body));
+                Kind::Inner { future, protocol }
             }
-        };
-        mark_sensitive(&mut parts.headers, &self.layer.sensitive);
-        // What an outer layer left there is not what this one found.
-        match access.claims() {
-            Some(claims) => parts.extensions.insert(claims.clone()),
-            None => parts.extensions.remove::<Claims>(),
-        };
-        parts.extensions.insert(access);
-        let future = self.inner.call(Request::from_parts(parts, body));
-        ResponseFuture(Kind::Inner { future, protocol })
+            Check::Done(Err(error)) => Kind::Refused { error, protocol },
+            Check::Pending(pending) => {
+                // The one that is ready is the one that will be called.
+                let next = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, next);
+                Kind::Pending {
+                    pending,
+                    waiting: Some(Box::new(Waiting {
+                        request: Request::from_parts(parts, body),
+                        inner,
+                        layer: self.layer.clone(),
+                    })),
+                    protocol,
+                }
+            }
+        })
     }
 }
 
@@ -212,17 +242,21 @@ fn mark_sensitive(headers: &mut HeaderMap, names: &[HeaderName]) {
 }
 
 /// Is the response of [`JwtAuth`]: the inner service's, or the refusal.
-#[derive(Debug)]
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<F>(#[pin] Kind<F>);
+pub struct ResponseFuture<S: Service<Request<B>>, B>(#[pin] Kind<S, B>);
 
-#[derive(Debug)]
 #[pin_project(project = KindProj)]
-enum Kind<F> {
+enum Kind<S: Service<Request<B>>, B> {
+    /// The token's keys are being fetched.
+    Pending {
+        pending: Pending,
+        waiting: Option<Box<Waiting<S, B>>>,
+        protocol: Protocol,
+    },
     Inner {
         #[pin]
-        future: F,
+        future: S::Future,
         protocol: Protocol,
     },
     Refused {
@@ -231,21 +265,68 @@ enum Kind<F> {
     },
 }
 
-impl<F, ResB, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<ResB>, E>>,
-{
-    type Output = Result<Response<ResponseBody<ResB>>, E>;
+/// A request that waits for its keys, and who it is for.
+struct Waiting<S, B> {
+    request: Request<B>,
+    inner: S,
+    layer: JwtAuthLayer,
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().0.project() {
-            KindProj::Inner { future, protocol } => {
-                let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(wire::pass(response, *protocol)))
-            }
-            KindProj::Refused { error, protocol } => {
-                Poll::Ready(Ok(wire::respond(error, *protocol)))
-            }
+impl<S, ReqB, ResB> Future for ResponseFuture<S, ReqB>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+{
+    type Output = Result<Response<ResponseBody<ResB>>, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project().0.project() {
+                KindProj::Pending {
+                    pending,
+                    waiting,
+                    protocol,
+                } => {
+                    let verified = ready!(pending.as_mut().poll(cx));
+                    // It is taken once, and another kind put in its place.
+                    let Some(waiting) = waiting.take() else {
+                        return Poll::Pending;
+                    };
+                    waiting.goes_on(verified, *protocol)
+                }
+                KindProj::Inner { future, protocol } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(wire::pass(response, *protocol)));
+                }
+                KindProj::Refused { error, protocol } => {
+                    return Poll::Ready(Ok(wire::respond(error, *protocol)));
+                }
+            };
+            self.as_mut().project().0.set(next);
         }
+    }
+}
+
+impl<S: Service<Request<B>>, B> Waiting<S, B> {
+    fn goes_on(self, verified: Result<Claims, TokenError>, protocol: Protocol) -> Kind<S, B> {
+        let Self {
+            request,
+            mut inner,
+            layer,
+        } = self;
+        match layer.access(verified) {
+            Ok(access) => {
+                let (mut parts, body) = request.into_parts();
+                layer.admit(&mut parts, access);
+                let future = inner.call(Request::from_parts(parts, body));
+                Kind::Inner { future, protocol }
+            }
+            Err(error) => Kind::Refused { error, protocol },
+        }
+    }
+}
+
+impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

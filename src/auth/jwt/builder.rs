@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::cache::TokenCache;
 use super::clock::{Clock, SystemClock};
-use super::keys::{Key, KeyError, KeyErrorKind};
+use super::keys::{Key, KeyError, KeyErrorKind, Keys};
 use super::rules::Rules;
 use super::signature;
-use super::verifier::JwtVerifier;
+use super::verifier::{JwtVerifier, Trusted};
 
 /// The longest leeway: RFC 7519 speaks of "no more than a few minutes", and more would undo the checks.
 const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
@@ -246,6 +246,14 @@ impl JwtVerifierBuilder<HasKey> {
     /// A secret is shorter than its hash, a rule contradicts another one or checks nothing, or this crate was compiled
     /// without a signature backend (feature `aws-lc-rs` or `rust-crypto`).
     pub fn build(self) -> Result<JwtVerifier, BuildError> {
+        let keys = Keys::Fixed(self.keys.as_slice().into());
+        self.finish(keys)
+    }
+}
+
+impl<State> JwtVerifierBuilder<State> {
+    /// Checks the rules and builds the verifier, its keys being those.
+    pub(crate) fn finish(self, keys: Keys) -> Result<JwtVerifier, BuildError> {
         let backend = signature::backend().ok_or(BuildError::NoBackend)?;
         if !self.accept_short_secrets {
             self.keys.iter().try_for_each(Key::check_length)?;
@@ -266,9 +274,8 @@ impl JwtVerifierBuilder<HasKey> {
             return Err(BuildError::LongLeeway);
         }
         let cache = (self.token_cache > 0).then(|| TokenCache::new(self.token_cache));
-        Ok(JwtVerifier::new(
-            self.keys, rules, self.clock, backend, cache,
-        ))
+        let trusted = vec![Trusted { keys, rules }];
+        Ok(JwtVerifier::new(trusted, self.clock, backend, cache))
     }
 }
 
@@ -318,6 +325,10 @@ pub enum BuildError {
     EmptyName,
     /// The leeway is longer than 10 minutes.
     LongLeeway,
+    /// A verifier of several issuers has none, or one that names no issuer.
+    NoIssuer,
+    /// A verifier of several issuers has the same issuer twice.
+    DuplicateIssuer,
 }
 
 impl From<KeyError> for BuildError {
@@ -339,6 +350,8 @@ impl fmt::Display for BuildError {
             Self::EmptyName => {
                 "an audience or an issuer is empty: is the variable set that it was read from?"
             }
+            Self::NoIssuer => "of several issuers each must be named: say `issuer` to each of the verifiers",
+            Self::DuplicateIssuer => "two verifiers name the same issuer: give one of them the keys of both",
             Self::LongLeeway => "the leeway is longer than 10 minutes: set the clocks instead",
         })
     }

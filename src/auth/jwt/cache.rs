@@ -1,9 +1,7 @@
 //! Verified tokens, kept so that a token costs its signature once and not with each request.
 //!
-//! A cache belongs to one verifier, whose keys and rules never change: what is in it was verified by exactly these. Only
-//! whole tokens are found in it, and only what time changes is checked again when one is.
-//!
-//! A verifier whose keys change while it lives would have their generation in `Key`.
+//! A cache belongs to one verifier, whose rules never change, and each token's claims say by which generation of whose keys
+//! it was verified. Only whole tokens are found in it, and only what time changes is checked again when one is.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
@@ -74,6 +72,11 @@ impl TokenCache {
             hash: RandomState::new(),
             capacity,
         }
+    }
+
+    /// Another one of the same capacity, with nothing in it.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.capacity)
     }
 
     pub(super) fn get(&self, token: &str) -> Option<Claims> {

@@ -41,6 +41,7 @@ struct Inner {
     json: String,
     index: Index,
     registered: Registered,
+    verified_by: VerifiedBy,
     /// What a later slice has worked out of all this.
     prepared: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -70,6 +71,14 @@ pub(super) struct Registered {
     pub(super) jwt_id: Option<Box<str>>,
 }
 
+/// Whose keys verified a token, and which ones they were then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct VerifiedBy {
+    /// Which of the verifier's issuers.
+    pub(super) issuer: usize,
+    pub(super) generation: u64,
+}
+
 /// What an allocator adds to each allocation, and an `Arc` to its content.
 const ALLOCATION: usize = 16;
 
@@ -88,11 +97,17 @@ impl Registered {
 
 impl Claims {
     /// Only [`JwtVerifier`](super::JwtVerifier) calls this, with a payload whose signature and claims it has checked.
-    pub(super) fn verified(json: String, index: Index, registered: Registered) -> Self {
+    pub(super) fn verified(
+        json: String,
+        index: Index,
+        registered: Registered,
+        verified_by: VerifiedBy,
+    ) -> Self {
         Self(Arc::new(Inner {
             json,
             index,
             registered,
+            verified_by,
             prepared: OnceLock::new(),
         }))
     }
@@ -112,12 +127,17 @@ impl Claims {
         &self.0.registered
     }
 
+    pub(super) fn verified_by(&self) -> VerifiedBy {
+        self.0.verified_by
+    }
+
     /// Returns how many bytes of memory it takes, and may take later.
     pub(super) fn bytes(&self) -> usize {
         let Inner {
             json,
             index,
             registered,
+            verified_by: _,
             prepared: _,
         } = &*self.0;
         let names = index.iter().map(|(name, _)| match name {

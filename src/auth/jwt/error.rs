@@ -26,6 +26,9 @@ pub enum TokenError {
     AlgorithmNotAllowed,
     /// No key of the verifier has the token's `kid`.
     UnknownKey,
+    /// The keys of the token's issuer could not be fetched yet, or not for so long that they are not trusted any more. That is
+    /// no fault of the token's: 503.
+    KeysUnavailable,
     /// The token has no `kid`, and more keys fit than are tried.
     AmbiguousKey,
     /// The signature was not made with one of the verifier's keys.
@@ -78,6 +81,7 @@ impl TokenError {
             Self::Unsigned => "the token is not signed",
             Self::AlgorithmNotAllowed => "no key is for the algorithm of the token",
             Self::UnknownKey => "no key has the key id of the token",
+            Self::KeysUnavailable => "the keys of the issuer are not available",
             Self::AmbiguousKey => "the token has no key id, and too many keys fit",
             Self::BadSignature => "the signature of the token is not valid",
             Self::MalformedPayload => "the payload of the token is not a JSON object",
@@ -110,7 +114,8 @@ impl std::error::Error for TokenError {}
 // === in terms of the crate's own error ===
 
 impl Error {
-    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`].
+    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`] and
+    /// [`ErrorKind::KeysUnavailable`].
     pub fn token_error(&self) -> Option<TokenError> {
         self.source_as::<TokenError>().copied()
     }
@@ -118,6 +123,10 @@ impl Error {
 
 impl From<TokenError> for Error {
     fn from(reason: TokenError) -> Self {
-        Self::with_source(ErrorKind::InvalidToken, reason.as_str(), reason)
+        let kind = match reason {
+            TokenError::KeysUnavailable => ErrorKind::KeysUnavailable,
+            _ => ErrorKind::InvalidToken,
+        };
+        Self::with_source(kind, reason.as_str(), reason)
     }
 }

@@ -59,4 +59,6 @@ pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;
 pub use keys::{Algorithm, Key, KeyError, KeyErrorKind};
+pub(crate) use keys::{KeySource, Keys, Refresh};
 pub use verifier::JwtVerifier;
+pub(crate) use verifier::{Pending, Verdict};

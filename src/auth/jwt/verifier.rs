@@ -1,6 +1,8 @@
 //! From a token to its claims, step by step.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,14 +10,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::CryptoProvider;
 
-use super::builder::{JwtVerifierBuilder, WantsKey};
+use super::builder::{BuildError, JwtVerifierBuilder, WantsKey};
 use super::cache::{TokenCache, TokenCacheStatus};
-use super::claims::{self, Claims};
+use super::claims::{self, Claims, VerifiedBy};
 use super::clock::Clock;
 use super::error::TokenError;
 use super::header::Header;
 use super::json;
-use super::keys::{Algorithm, Key};
+use super::keys::{Algorithm, Key, Keys};
 use super::rules::Rules;
 use super::signature;
 
@@ -26,19 +28,47 @@ pub(super) const MAX_TRIED: usize = 16;
 
 /// Verifies tokens: JSON Web Tokens in their signed, compact form (RFC 7519, RFC 7515).
 ///
-/// It is made by [`builder`](Self::builder), holds keys and rules, and never changes. Clones are cheap, and share its cache
+/// It is made by [`builder`](Self::builder) and holds keys and rules. Clones are cheap, and share its cache
 /// of verified tokens; no two verifiers share one. See the [module](super) for what it checks.
 #[derive(Clone)]
 pub struct JwtVerifier(Arc<Inner>);
 
 struct Inner {
-    keys: Vec<Key>,
-    rules: Rules,
+    /// One, or several of which each names the issuers whose tokens are its own.
+    trusted: Vec<Trusted>,
     clock: Arc<dyn Clock>,
     backend: &'static CryptoProvider,
     /// What these keys and rules have accepted.
     cache: Option<TokenCache>,
 }
+
+/// Whose tokens are accepted, and which of them.
+#[derive(Clone, Debug)]
+pub(super) struct Trusted {
+    pub(super) keys: Keys,
+    pub(super) rules: Rules,
+}
+
+/// A token that was not accepted, and whose keys may have been too old for it.
+struct Refused {
+    reason: TokenError,
+    by: Option<usize>,
+}
+
+impl From<TokenError> for Refused {
+    fn from(reason: TokenError) -> Self {
+        Self { reason, by: None }
+    }
+}
+
+/// What is known of a token without waiting.
+pub(crate) enum Verdict {
+    Known(Result<Claims, TokenError>),
+    /// Its keys are being fetched.
+    Pending(Pending),
+}
+
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Claims, TokenError>> + Send>>;
 
 impl JwtVerifier {
     /// Starts a verifier. It wants at least one key before it can be built.
@@ -46,16 +76,62 @@ impl JwtVerifier {
         JwtVerifierBuilder::new()
     }
 
+    /// Makes one verifier of several: a token is for the one that names its `iss`, and is tried with no other's keys.
+    ///
+    /// Each keeps its keys and rules: audiences, leeway, what it requires. Each must name an
+    /// [`issuer`](JwtVerifierBuilder::issuer), and no two the same. Tokens of nobody's, and tokens without `iss`, are refused
+    /// before any signature is looked at. The clock is the first one's, and so is the size of the token cache.
+    ///
+    /// # Errors
+    ///
+    /// There is none, one names no issuer, or two name the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use rolescope::JwtVerifier;
+    ///
+    /// # let (ours, theirs) = ("a secret of thirty-two bytes at least", "another secret of thirty-two bytes ..");
+    /// let verifier = JwtVerifier::of_issuers([
+    ///     JwtVerifier::builder().hs256(ours)?.issuer("https://login.example").audience("todos").build()?,
+    ///     JwtVerifier::builder().hs256(theirs)?.issuer("https://partner.example").audience("partners").build()?,
+    /// ])?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_issuers(verifiers: impl IntoIterator<Item = Self>) -> Result<Self, BuildError> {
+        let verifiers: Vec<Self> = verifiers.into_iter().collect();
+        let first = verifiers.first().ok_or(BuildError::NoIssuer)?;
+        let trusted: Vec<Trusted> = verifiers
+            .iter()
+            .flat_map(|verifier| verifier.0.trusted.iter().cloned())
+            .collect();
+        let mut names = HashSet::new();
+        for one in &trusted {
+            if one.rules.issuers.is_empty() {
+                return Err(BuildError::NoIssuer);
+            }
+            if !one.rules.issuers.iter().all(|issuer| names.insert(issuer)) {
+                return Err(BuildError::DuplicateIssuer);
+            }
+        }
+        let Inner {
+            clock,
+            backend,
+            cache,
+            ..
+        } = &*first.0;
+        let cache = cache.as_ref().map(TokenCache::another);
+        Ok(Self::new(trusted, Arc::clone(clock), backend, cache))
+    }
+
     pub(super) fn new(
-        keys: Vec<Key>,
-        rules: Rules,
+        trusted: Vec<Trusted>,
         clock: Arc<dyn Clock>,
         backend: &'static CryptoProvider,
         cache: Option<TokenCache>,
     ) -> Self {
         Self(Arc::new(Inner {
-            keys,
-            rules,
+            trusted,
             clock,
             backend,
             cache,
@@ -99,21 +175,68 @@ impl JwtVerifier {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn verify_at(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
+        self.decide(token, now).map_err(|refused| refused.reason)
+    }
+
+    /// Verifies a token as of now, and waits where its key is not known yet and may have been published meanwhile.
+    ///
+    /// Whoever waits shares one fetch with all others. It is the same as [`verify`](Self::verify) where all keys are fixed.
+    ///
+    /// # Errors
+    ///
+    /// The token is not acceptable; the error says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// A fetch that has begun goes on without whoever waits for it.
+    pub async fn verify_fresh(&self, token: &str) -> Result<Claims, TokenError> {
+        match self.verdict(token) {
+            Verdict::Known(result) => result,
+            Verdict::Pending(pending) => pending.await,
+        }
+    }
+
+    /// What is known of a token now, or what to wait for.
+    pub(crate) fn verdict(&self, token: &str) -> Verdict {
+        let refused = match self.decide(token, self.0.clock.now()) {
+            Ok(claims) => return Verdict::Known(Ok(claims)),
+            Err(refused) => refused,
+        };
+        let refresh = refused
+            .by
+            .and_then(|issuer| self.0.trusted[issuer].keys.refresh());
+        let Some(refresh) = refresh else {
+            return Verdict::Known(Err(refused.reason));
+        };
+        let verifier = self.clone();
+        let token = token.to_owned();
+        Verdict::Pending(Box::pin(async move {
+            refresh.await;
+            verifier.verify(&token)
+        }))
+    }
+
+    fn decide(&self, token: &str, now: SystemTime) -> Result<Claims, Refused> {
         let Some(cache) = &self.0.cache else {
             return self.verify_anew(token, now);
         };
-        let Some(claims) = cache.get(token) else {
+        let known = cache.get(token).filter(|claims| {
+            let by = claims.verified_by();
+            self.0.trusted[by.issuer].keys.generation() == by.generation
+        });
+        let Some(claims) = known else {
             let claims = self.verify_anew(token, now)?;
             cache.insert(token, &claims);
             return Ok(claims);
         };
-        match self.0.rules.check_time(claims.registered(), now) {
+        let rules = &self.0.trusted[claims.verified_by().issuer].rules;
+        match rules.check_time(claims.registered(), now) {
             Ok(()) => Ok(claims),
-            Err(error) => {
-                if error == TokenError::Expired {
+            Err(reason) => {
+                if reason == TokenError::Expired {
                     cache.remove(token);
                 }
-                Err(error)
+                Err(reason.into())
             }
         }
     }
@@ -128,45 +251,106 @@ impl JwtVerifier {
     #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
     pub(super) fn without_cache(&self) -> Self {
         let Inner {
-            keys,
-            rules,
+            trusted,
             clock,
             backend,
             ..
         } = &*self.0;
-        Self::new(keys.clone(), rules.clone(), clock.clone(), backend, None)
+        Self::new(trusted.clone(), clock.clone(), backend, None)
     }
 
-    fn verify_anew(&self, token: &str, now: SystemTime) -> Result<Claims, TokenError> {
-        let Inner {
-            keys,
-            rules,
-            backend,
-            ..
-        } = &*self.0;
+    fn verify_anew(&self, token: &str, now: SystemTime) -> Result<Claims, Refused> {
         let parts = Parts::split(token)?;
         let header = decode_text(parts.header)?;
         let header = Header::parse(&header)?;
         let signature = decode(parts.signature)?;
-        let (algorithm, candidates) = candidates(keys, &header)?;
-        if !candidates.iter().any(|key| {
-            signature::verifies(backend, algorithm, key.decoding(), parts.signed, &signature)
-        }) {
-            return Err(TokenError::BadSignature);
+        let issuer = self.issuer(&parts)?;
+        let Trusted { keys, rules } = &self.0.trusted[issuer];
+        // Read first, so that claims never pass for verified by keys that came later.
+        let generation = keys.generation();
+        self.check_signature(keys, &header, &parts, &signature)
+            .map_err(|reason| Refused {
+                reason,
+                by: may_be_too_old(keys, &header, reason).then_some(issuer),
+            })?;
+        let verified_by = VerifiedBy { issuer, generation };
+        Ok(accept(&parts, rules, now, verified_by)?)
+    }
+
+    /// Finds out whose keys and rules a token is for. What it says of that is not verified yet.
+    fn issuer(&self, parts: &Parts<'_>) -> Result<usize, TokenError> {
+        if self.0.trusted.len() == 1 {
+            return Ok(0);
         }
         let payload = decode_text(parts.payload)?;
         let members = json::unambiguous_object(&payload)?;
-        let registered = rules.check(&members, now)?;
-        let index = claims::index(&payload, members);
-        Ok(Claims::verified(payload, index, registered))
+        if json::find(&members, "iss").is_none() {
+            return Err(TokenError::MissingIssuer);
+        }
+        let named = claims::text(&members, "iss").ok_or(TokenError::WrongIssuer)?;
+        let mut trusted = self.0.trusted.iter();
+        trusted
+            .position(|one| one.rules.issuers.iter().any(|issuer| **issuer == *named))
+            .ok_or(TokenError::WrongIssuer)
     }
+
+    fn check_signature(
+        &self,
+        keys: &Keys,
+        header: &Header<'_>,
+        parts: &Parts<'_>,
+        signature: &Vec<u8>,
+    ) -> Result<(), TokenError> {
+        let keys = keys.get().ok_or(TokenError::KeysUnavailable)?;
+        let (algorithm, candidates) = candidates(&keys, header)?;
+        let backend = self.0.backend;
+        let is_by = |key: &Key| {
+            signature::verifies(backend, algorithm, key.decoding(), parts.signed, signature)
+        };
+        if candidates.into_iter().any(is_by) {
+            Ok(())
+        } else {
+            Err(TokenError::BadSignature)
+        }
+    }
+}
+
+/// Checks what a token says whose signature is good.
+fn accept(
+    parts: &Parts<'_>,
+    rules: &Rules,
+    now: SystemTime,
+    verified_by: VerifiedBy,
+) -> Result<Claims, TokenError> {
+    let payload = decode_text(parts.payload)?;
+    let members = json::unambiguous_object(&payload)?;
+    let registered = rules.check(&members, now)?;
+    let index = claims::index(&payload, members);
+    Ok(Claims::verified(payload, index, registered, verified_by))
+}
+
+/// Whether the token's key may be one that was published since the keys were fetched: none has its id, or there are none.
+fn may_be_too_old(keys: &Keys, header: &Header<'_>, reason: TokenError) -> bool {
+    use TokenError as E;
+    keys.may_change()
+        && match reason {
+            E::KeysUnavailable | E::UnknownKey => true,
+            // No key was for the algorithm, or the keys without an id did not fit.
+            E::AlgorithmNotAllowed | E::BadSignature => header.key_id.as_deref().is_none_or(|id| {
+                let keys = keys.get();
+                !keys
+                    .iter()
+                    .flat_map(|keys| keys.iter())
+                    .any(|key| key.id() == Some(id))
+            }),
+            _ => false,
+        }
 }
 
 impl fmt::Debug for JwtVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtVerifier")
-            .field("keys", &self.0.keys)
-            .field("rules", &self.0.rules)
+            .field("trusted", &self.0.trusted)
             .finish_non_exhaustive()
     }
 }

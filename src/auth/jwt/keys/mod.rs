@@ -7,6 +7,7 @@ mod jwk;
 mod pem;
 mod secret;
 mod small_order;
+mod source;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
@@ -20,6 +21,7 @@ use der::PublicKey;
 
 pub use algorithm::Algorithm;
 pub use error::{KeyError, KeyErrorKind};
+pub(crate) use source::{KeySource, Keys, Refresh};
 
 /// Holds a key that verifies signatures, and the algorithms that it may be used with.
 ///

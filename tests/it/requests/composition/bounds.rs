@@ -50,7 +50,8 @@ fn what_a_service_keeps_is_send_sync_and_static() {
 
 type Inner = Router;
 
-/// What a user's inner service lacks, the layers do not ask for: not `Clone`, no `Body`, an error of its own.
+/// What a user's inner service lacks, the layers do not ask for: no `Body`, an error of its own. `JwtAuth` asks for `Clone`.
+#[derive(Clone)]
 struct Bare;
 
 impl Service<Request<Vec<u8>>> for Bare {
