@@ -4,6 +4,7 @@ mod cache;
 mod claims;
 mod forgeries;
 mod postgrest;
+mod sources;
 mod vectors;
 mod wycheproof;
 
