@@ -230,6 +230,10 @@ mod tests {
             ("-0", Err(E::Expired)),
             ("-1", Err(E::Expired)),
             ("-1.5e3", Err(E::Expired)),
+            // As far before 1970 as now is behind it, and further.
+            ("-1700000060", Err(E::Expired)),
+            ("-4102444800", Err(E::Expired)),
+            ("-4102444800.5", Err(E::Expired)),
             ("9999999999", Ok(())),
             ("1e30", Err(E::MalformedTime)),
             ("-1e30", Err(E::MalformedTime)),

@@ -132,7 +132,8 @@ $4
 END
 "$1" "$name.ini" >"$name.log" 2>&1 3<&- &
 pgbouncer=$!
-until [ -S "$2/.s.PGSQL.$3" ]; do
+# The socket is there a moment before anybody listens to it.
+until grep -q 'process up' "$name.log"; do
     if ! kill -0 "$pgbouncer"; then
         pgbouncer=
         tail -c 4000 "$name.log"
