@@ -57,6 +57,7 @@ mod tests;
 mod verifier;
 
 pub use build_error::BuildError;
+#[cfg(feature = "jwks")]
 pub(crate) use builder::sealed;
 pub use builder::{Dangerous, HasKey, JwtVerifierBuilder, KeyState, WantsKey};
 pub use cache::TokenCacheStatus;
@@ -65,6 +66,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;
 pub use key_status::KeyStatus;
 pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
+#[cfg(feature = "jwks")]
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
 pub use verifier::JwtVerifier;
 pub(crate) use verifier::{Pending, Verdict};

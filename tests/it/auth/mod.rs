@@ -6,7 +6,7 @@ mod abuse;
 mod as_a_service;
 #[cfg(feature = "axum")]
 mod extract;
-#[cfg(feature = "jwks-client")]
+#[cfg(feature = "jwks")]
 mod jwks;
 mod layer;
 pub(crate) mod mint;

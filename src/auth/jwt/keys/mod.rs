@@ -26,7 +26,9 @@ use der::PublicKey;
 pub use algorithm::Algorithm;
 pub use error::{KeyError, KeyErrorKind};
 pub use fetch_error::{FetchError, FetchErrorKind};
-pub(crate) use source::{KeySet, KeySource, Keys, Refresh, SourceStatus};
+pub(crate) use source::{KeySet, Keys, SourceStatus};
+#[cfg(feature = "jwks")]
+pub(crate) use source::{KeySource, Refresh};
 
 /// Holds a key that verifies signatures, and the algorithms that it may be used with.
 ///

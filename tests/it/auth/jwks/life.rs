@@ -197,6 +197,14 @@ fn without_a_runtime_nothing_is_built() {
     assert_eq!(error.unwrap_err(), BuildError::NoRuntime);
 }
 
+#[cfg(not(feature = "jwks-client"))]
+#[tokio::test]
+async fn without_a_client_nothing_is_built() {
+    let builder = || JwtVerifier::builder().jwks_url(URL).unwrap();
+    assert_eq!(builder().build_lazy().unwrap_err(), BuildError::NoClient);
+    assert_eq!(builder().build().await.unwrap_err(), BuildError::NoClient);
+}
+
 #[tokio::test]
 async fn rules_are_checked_before_anything_is_fetched() {
     let issuer = Issuer::new([&Signer::new("1")]);

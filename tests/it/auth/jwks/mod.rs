@@ -1,10 +1,12 @@
 //! Keys that are fetched: from an issuer in this process where the time has to be set, and over sockets.
 
 mod documents;
+#[cfg(feature = "jwks-client")]
 mod faults;
 mod issuer;
 mod life;
 mod rotation;
+#[cfg(feature = "jwks-client")]
 mod server;
 
 use std::time::Duration;
