@@ -3,8 +3,12 @@
 //!
 //! `cargo bench --bench auth` measures each by itself, and at its end each two against each other: in turns of a few
 //! milliseconds, so that what else the machine does falls on both, as the median of the turns' ratios. A word behind `--`
-//! chooses among the former; `cargo bench --bench auth -- ratios` shows the latter alone.
+//! chooses among the former; `cargo bench --bench auth -- ratios` shows the latter alone, and `-- flood` what valid tokens
+//! wait for while others ask for unknown keys.
 
+#[cfg(feature = "jwks")]
+#[path = "support/flood.rs"]
+mod flood;
 #[path = "support/turns.rs"]
 mod turns;
 
@@ -300,6 +304,10 @@ fn main() {
         .expect("nobody has installed one before");
     let arguments: Vec<String> = std::env::args().collect();
     let chosen = |word: &str| arguments.iter().any(|argument| argument == word);
+    #[cfg(feature = "jwks")]
+    if chosen("flood") {
+        return flood::measure();
+    }
     if !chosen("ratios") {
         let criterion = Criterion::default()
             .warm_up_time(Duration::from_millis(300))
