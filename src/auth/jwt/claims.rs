@@ -69,6 +69,8 @@ pub(super) struct Registered {
     pub(super) not_before: Option<SystemTime>,
     pub(super) issued_at: Option<SystemTime>,
     pub(super) jwt_id: Option<Box<str>>,
+    /// Whether the verifier knows whom tokens may come from.
+    pub(super) issuer_checked: bool,
 }
 
 /// Whose keys verified a token, and which ones they were then.
@@ -214,6 +216,11 @@ impl Claims {
     /// Returns `iss`, or `None` where it is missing or not a string.
     pub fn issuer(&self) -> Option<&str> {
         self.0.registered.issuer.as_deref()
+    }
+
+    /// Returns `iss` where the verifier has checked it, so that it is not only what the signer says.
+    pub(crate) fn checked_issuer(&self) -> Option<&str> {
+        self.issuer().filter(|_| self.0.registered.issuer_checked)
     }
 
     /// Returns `sub`, or `None` where it is missing or not a string.

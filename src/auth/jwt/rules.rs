@@ -44,6 +44,7 @@ impl Rules {
             not_before: time(members, "nbf")?,
             issued_at: time(members, "iat")?,
             jwt_id: text(members, "jti"),
+            issuer_checked: !self.issuers.is_empty(),
         };
         self.check_time(&registered, now)?;
         self.check_audience(&registered)?;
