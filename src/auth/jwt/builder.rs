@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::cache::TokenCache;
 use super::clock::{Clock, SystemClock};
 use super::keys::{Key, KeyError, KeyErrorKind, Keys};
+use super::kinds::Kinds;
 use super::rules::Rules;
 use super::signature;
 use super::verifier::{JwtVerifier, Trusted};
@@ -36,6 +37,9 @@ pub struct HasKey;
 /// | `any_audience` | no | whether tokens may be meant for anybody |
 /// | `issuer` | any | whom tokens must come from |
 /// | `require_claim` | none | which claims must be there, besides `exp` |
+/// | `require_claim_value` | none | which claims must have which values |
+/// | `token_type` | none, `JWT`, `JOSE`, `at+jwt` | which `typ` tokens may have |
+/// | `access_tokens_only` | no | whether tokens must be access tokens as RFC 9068 has them |
 /// | `leeway` | 30 s, 10 min at most | how far clocks may be apart |
 /// | `clock` | [`SystemClock`] | what time it is |
 /// | `token_cache` | 16 MiB | how much memory verified tokens may take |
@@ -56,7 +60,7 @@ pub struct HasKey;
 #[must_use = "a builder does nothing until it is built"]
 pub struct JwtVerifierBuilder<State> {
     keys: Vec<Key>,
-    rules: Rules,
+    pub(super) rules: Rules,
     clock: Arc<dyn Clock>,
     accept_short_secrets: bool,
     token_cache: usize,
@@ -270,6 +274,7 @@ impl<State> JwtVerifierBuilder<State> {
         {
             return Err(BuildError::EmptyName);
         }
+        Kinds::check_rules(&rules)?;
         if rules.leeway > MAX_LEEWAY {
             return Err(BuildError::LongLeeway);
         }
@@ -321,10 +326,12 @@ pub enum BuildError {
     NoBackend,
     /// Both `audience` and `any_audience` were said.
     AudienceContradiction,
-    /// An audience or an issuer is the empty string.
+    /// An audience, an issuer, a type, or a claim that is required or its value is the empty string.
     EmptyName,
     /// The leeway is longer than 10 minutes.
     LongLeeway,
+    /// Access tokens alone are accepted, and `issuer` or `audience` was not said.
+    UncheckedAccessTokens,
     /// A verifier of several issuers has none, or one that names no issuer.
     NoIssuer,
     /// A verifier of several issuers has the same issuer twice.
@@ -348,10 +355,13 @@ impl fmt::Display for BuildError {
                 "both `audience` and `any_audience` were said: leave one of them out"
             }
             Self::EmptyName => {
-                "an audience or an issuer is empty: is the variable set that it was read from?"
+                "an audience, an issuer, a type or a required value is empty: is the variable set that it was read from?"
             }
             Self::NoIssuer => "of several issuers each must be named: say `issuer` to each of the verifiers",
             Self::DuplicateIssuer => "two verifiers name the same issuer: give one of them the keys of both",
+            Self::UncheckedAccessTokens => {
+                "`access_tokens_only` needs `issuer` and `audience`: RFC 9068 section 4 has both checked"
+            }
             Self::LongLeeway => "the leeway is longer than 10 minutes: set the clocks instead",
         })
     }

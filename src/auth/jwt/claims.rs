@@ -236,6 +236,24 @@ impl Claims {
         audience.iter().map(|value| &**value)
     }
 
+    /// Returns the scopes that the token grants, each once as it stands there.
+    ///
+    /// They stand in `scope`, as one string with a space between them (RFC 6749 section 3.3, RFC 9068 section 2.2.3), or
+    /// in a claim `scp` of other providers'; either may be an array of strings too. Where there is a `scope`, `scp` is not
+    /// looked at. There are none where the claim is something else.
+    pub fn scopes(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let claim = self.raw("scope").or_else(|| self.raw("scp"));
+        let scopes = match claim.map(|value| (value, json::string(value))) {
+            None => Vec::new(),
+            Some((_, Some(Cow::Borrowed(text)))) => words(text).map(Cow::Borrowed).collect(),
+            Some((_, Some(Cow::Owned(text)))) => words(&text)
+                .map(|word| Cow::Owned(word.to_owned()))
+                .collect(),
+            Some((value, None)) => json::strings(value).unwrap_or_default(),
+        };
+        scopes.into_iter()
+    }
+
     /// Returns `exp`.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.0.registered.expires_at
@@ -261,6 +279,10 @@ impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Claims([REDACTED])")
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
 }
 
 /// Finds the values of `json`'s members in it.

@@ -274,6 +274,7 @@ impl JwtVerifier {
                 by: may_be_too_old(keys, &header, reason).then_some(issuer),
             })?;
         let verified_by = VerifiedBy { issuer, generation };
+        rules.kinds.check_type(header.typ.as_deref())?;
         Ok(accept(&parts, rules, now, verified_by)?)
     }
 
