@@ -1,8 +1,10 @@
 //! What the policies decide.
 
-use super::refusal::REFUSED;
+use super::refusal::{REFUSED, not_a_role};
 use super::*;
+use crate::auth::Access;
 use crate::error::chain;
+use crate::error::{Error, ErrorKind};
 
 fn name(role: &str) -> RoleName {
     RoleName::parse(role).expect("a role name")

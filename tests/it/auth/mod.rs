@@ -9,3 +9,5 @@ mod extract;
 mod layer;
 pub(crate) mod mint;
 mod postgrest;
+mod providers;
+mod scopes;
