@@ -43,6 +43,7 @@ struct Inner {
 /// | [`KeysUnavailable`](Self::KeysUnavailable) | 503 | 14 | try again; the log says why the issuer's keys could not be fetched |
 /// | [`NoRole`](Self::NoRole) | 403 | 7 | a role claim, where [`RolePolicy`](crate::RolePolicy) looks for it, or a role for tokens without |
 /// | [`RoleRefused`](Self::RoleRefused) | 403 | 7 | a GRANT to the login role, or the allow-list: a warning in the log says which |
+/// | [`InsufficientScope`](Self::InsufficientScope) | 403 | 7 | a token with the scopes that the challenge names |
 /// | [`Database`](Self::Database) | by SQLSTATE | by SQLSTATE | see below |
 /// | [`Statement`](Self::Statement) | 500 | 13 | a handler that expects what its SQL returns: the log says what did not fit |
 /// | [`TransactionAborted`](Self::TransactionAborted) | 500 | 13 | return a statement's error, or set a savepoint before it |
@@ -56,7 +57,7 @@ struct Inner {
 /// | [`Finished`](Self::Finished) | 500 | 13 | no statement after `commit` or `rollback`, nor after the answer in a task that goes on |
 /// | [`MissingLayer`](Self::MissingLayer) | 500 | 13 | the [order of layers](crate#the-order-of-layers) |
 ///
-/// 401 and `InvalidRequest` come with `WWW-Authenticate`, 503 with `Retry-After: 1`. On gRPC, `grpc-message` has the words of
+/// 401, `InvalidRequest` and `InsufficientScope` come with `WWW-Authenticate`, 503 with `Retry-After: 1`. On gRPC, `grpc-message` has the words of
 /// `message`.
 ///
 /// # What PostgreSQL reports
@@ -94,6 +95,8 @@ pub enum ErrorKind {
     NoRole,
     /// The token's role is not one that this service may act as. 403.
     RoleRefused,
+    /// The token is valid and does not grant the scopes that are needed. 403.
+    InsufficientScope,
     /// PostgreSQL answered with an error. The status follows its SQLSTATE.
     Database,
     /// The driver could not do what was asked: wrong number of rows, a value that does not fit its type. 500.
@@ -132,6 +135,7 @@ impl ErrorKind {
             Self::KeysUnavailable => "keys_unavailable",
             Self::NoRole => "no_role",
             Self::RoleRefused => "role_refused",
+            Self::InsufficientScope => "insufficient_scope",
             Self::Database => "database_error",
             Self::Statement => "statement_error",
             Self::TransactionAborted => "transaction_aborted",
@@ -243,6 +247,18 @@ impl Error {
     }
 }
 
+/// The scopes that a token would have to grant, with a space between them.
+#[derive(Debug)]
+pub(crate) struct NeededScopes(pub(crate) String);
+
+impl fmt::Display for NeededScopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the scopes needed are: {}", self.0)
+    }
+}
+
+impl StdError for NeededScopes {}
+
 /// An error and its sources, as one line.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
@@ -300,6 +316,7 @@ mod tests {
             K::KeysUnavailable,
             K::NoRole,
             K::RoleRefused,
+            K::InsufficientScope,
             K::Statement,
             K::TransactionAborted,
             K::StreamOpen,

@@ -72,6 +72,7 @@
 //! | no token | runs as the anonymous role; 401 where there is none, or with [`JwtAuthLayer::require_token`] |
 //! | a token that is not acceptable | 401 `invalid_token`, by one option anonymous |
 //! | a token whose role is not one to act as | 403 |
+//! | a token without a scope that is needed | 403 `insufficient_scope` |
 //! | PostgreSQL denies a privilege | 403; 401 where no token was sent |
 //! | a row breaks a constraint | 400, or 409 where another row is in the way |
 //! | the handler's SQL is wrong | 500, the log names the cure |
@@ -88,6 +89,9 @@
 //!
 //! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), of keys that are
 //! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
+//!
+//! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
+//! provider](guide::identity_providers).
 //!
 //! # Handlers of other frameworks
 //!
@@ -147,6 +151,7 @@ pub mod fuzzing {
 }
 #[cfg(feature = "tonic")]
 mod grpc;
+pub mod guide;
 pub mod role;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

@@ -18,7 +18,7 @@ use tower::{Layer, Service, service_fn};
 const SECRET: &str = "a test secret of thirty-two bytes";
 
 fn token() -> String {
-    let payload = br#"{"aud":"todos","exp":4102444800,"role":"web_user","sub":"17","email":"ann@example.org"}"#;
+    let payload = br#"{"aud":"todos","exp":4102444800,"role":"web_user","sub":"17","email":"ann@example.org","groups":["Staff","Editors"],"iss":"https://login.example"}"#;
     let signed = [br#"{"alg":"HS256","typ":"JWT"}"#.as_slice(), payload]
         .map(|part| URL_SAFE_NO_PAD.encode(part))
         .join(".");
@@ -31,7 +31,8 @@ fn token() -> String {
 fn verifier(token_cache: usize) -> JwtVerifier {
     let builder = JwtVerifier::builder().hs256(SECRET);
     let builder = builder.expect("the secret is long enough");
-    let builder = builder.audience("todos").token_cache(token_cache);
+    let builder = builder.audience("todos").issuer("https://login.example");
+    let builder = builder.token_cache(token_cache);
     builder.build().expect("there is a crypto backend")
 }
 
@@ -133,20 +134,18 @@ fn a_token_that_is_found_takes_none_in_the_verifier() {
     assert!(allocations(|| assert!(verifier.verify(&forged).is_err())) > 0);
 }
 
-#[test]
-fn the_role_of_a_token_takes_none_but_the_first_time() {
+/// Has a policy decide about the same token three times: only the first may take any.
+fn assert_decided_once(policy: &RolePolicy, expected: &str) {
     let token = token();
     let layer = JwtAuthLayer::new(verifier(1 << 20));
     let anonymous = RoleName::parse("anon").expect("a name");
-    let policy = RolePolicy::new();
-    let policy = policy.allow(["web_user"]).expect("a name");
     let taken = Cell::new(u64::MAX);
     let decide = async |request: Request<()>| {
         let access = Access::from_extensions(request.extensions());
         let access = access.expect("the layer was there");
         taken.set(allocations(|| {
             let scope = policy.decide(access, Some(&anonymous), Some("authenticator"));
-            assert!(scope.is_ok_and(|scope| scope.role().as_str() == "web_user"));
+            assert!(scope.is_ok_and(|scope| scope.role().as_str() == expected));
         }));
         Ok(Response::new(()))
     };
@@ -154,4 +153,24 @@ fn the_role_of_a_token_takes_none_but_the_first_time() {
         of_request(layer.layer(service_fn(&decide)), request(Some(&token), 0));
         assert_eq!(taken.get() > 0, first, "{}", taken.get());
     }
+}
+
+#[test]
+fn the_role_of_a_token_takes_none_but_the_first_time() {
+    let policy = RolePolicy::new();
+    let policy = policy.allow(["web_user"]).expect("a name");
+    assert_decided_once(&policy, "web_user");
+}
+
+#[test]
+fn nor_does_a_role_that_is_picked_out_of_a_list() {
+    let groups = || RolePolicy::new().claim("groups").expect("a path");
+    let table = groups().map([("Staff", "member"), ("Editors", "app_editor")]);
+    let ordered = table.and_then(|policy| policy.prefer(["app_editor", "member"]));
+    let ordered = ordered.expect("names");
+    assert_decided_once(&ordered, "app_editor");
+    let upper = groups().map_with(|name| (name == "Editors").then(|| name.to_lowercase()));
+    assert_decided_once(&upper, "editors");
+    let by_issuer = RolePolicy::new().for_issuer("https://login.example", ordered);
+    assert_decided_once(&by_issuer, "app_editor");
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 #[cfg(feature = "postgres")]
 use tokio_postgres::error::DbError;
 
-use crate::error::{Error, ErrorKind, chain};
+use crate::error::{Error, ErrorKind, NeededScopes, chain};
 
 /// What the client is told: a row of the one table.
 pub(crate) struct Answer {
@@ -38,6 +38,7 @@ impl Error {
             K::MissingToken | K::InvalidToken => {
                 self.own_words(StatusCode::UNAUTHORIZED, 16).challenge(self)
             }
+            K::InsufficientScope => self.own_words(StatusCode::FORBIDDEN, 7).challenge(self),
             K::NoRole | K::RoleRefused => self.own_words(StatusCode::FORBIDDEN, 7),
             #[cfg(feature = "postgres")]
             K::Database => self.database_answer(),
@@ -186,14 +187,18 @@ impl Error {
 impl Answer {
     /// Asks for a token, as RFC 6750 section 3 has it.
     fn challenge(self, error: &Error) -> Self {
-        let text = match error.kind() {
-            ErrorKind::InvalidRequest | ErrorKind::InvalidToken => format!(
+        use ErrorKind as K;
+        let mut text = match error.kind() {
+            K::InvalidRequest | K::InvalidToken | K::InsufficientScope => format!(
                 "Bearer error=\"{}\", error_description=\"{}\"",
                 error.kind().as_str(),
                 error.message()
             ),
             _ => "Bearer".to_owned(),
         };
+        if let Some(NeededScopes(scopes)) = error.source_as() {
+            text = format!("{text}, scope=\"{scopes}\"");
+        }
         let value =
             HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         self.header(header::WWW_AUTHENTICATE, value)

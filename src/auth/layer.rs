@@ -12,6 +12,8 @@ use tower::{Layer, Service};
 
 use super::access::Access;
 use super::bearer::Bearer;
+use super::challenge;
+use super::challenge::{ResourceMetadata, ResourceMetadataError};
 use super::jwt::{Claims, JwtVerifier, Pending, TokenError, Verdict};
 use super::source::{TokenSource, TokenSourceError};
 use crate::error::{Error, ErrorKind};
@@ -59,6 +61,7 @@ pub struct JwtAuthLayer {
     sensitive: Arc<[HeaderName]>,
     require_token: bool,
     invalid_is_anonymous: bool,
+    metadata: Option<ResourceMetadata>,
 }
 
 impl JwtAuthLayer {
@@ -70,7 +73,26 @@ impl JwtAuthLayer {
             sensitive: Arc::new([header::AUTHORIZATION]),
             require_token: false,
             invalid_is_anonymous: false,
+            metadata: None,
         }
+    }
+
+    /// Tells clients where the service says which authorization servers it trusts: the URL of its protected resource
+    /// metadata (RFC 9728).
+    ///
+    /// Each `Bearer` challenge that leaves through this layer then has `resource_metadata=".."`, its own refusals' and
+    /// those of what stands further in: a 401 for a privilege that a stranger lacks, a 403 for a scope. gRPC has no
+    /// challenges. The document is the service's to serve, usually at `/.well-known/oauth-protected-resource`.
+    ///
+    /// Defaults to none.
+    ///
+    /// # Errors
+    ///
+    /// The URL is not an absolute `https` one (`http` on a loopback host will do as well), or has a user, a fragment, or
+    /// a character that does not belong into a URL.
+    pub fn resource_metadata(mut self, url: &str) -> Result<Self, ResourceMetadataError> {
+        self.metadata = Some(ResourceMetadata::parse(url)?);
+        Ok(self)
     }
 
     /// Refuses requests without a token: 401 with `WWW-Authenticate: Bearer`. Defaults to letting them through.
@@ -200,7 +222,8 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let protocol = Protocol::of(&parts.headers);
-        ResponseFuture(match self.layer.check(&parts) {
+        let metadata = self.layer.metadata.clone();
+        let kind = match self.layer.check(&parts) {
             Check::Done(Ok(access)) => {
                 self.layer.admit(&mut parts, access);
                 let future = self.inner.call(Request::from_parts(parts, body));
@@ -221,7 +244,8 @@ where
                     protocol,
                 }
             }
-        })
+        };
+        ResponseFuture { kind, metadata }
     }
 }
 
@@ -244,7 +268,11 @@ fn mark_sensitive(headers: &mut HeaderMap, names: &[HeaderName]) {
 /// Is the response of [`JwtAuth`]: the inner service's, or the refusal.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
-pub struct ResponseFuture<S: Service<Request<B>>, B>(#[pin] Kind<S, B>);
+pub struct ResponseFuture<S: Service<Request<B>>, B> {
+    #[pin]
+    kind: Kind<S, B>,
+    metadata: Option<ResourceMetadata>,
+}
 
 #[pin_project(project = KindProj)]
 enum Kind<S: Service<Request<B>>, B> {
@@ -280,7 +308,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let next = match self.as_mut().project().0.project() {
+            let this = self.as_mut().project();
+            let next = match this.kind.project() {
                 KindProj::Pending {
                     pending,
                     waiting,
@@ -295,13 +324,15 @@ where
                 }
                 KindProj::Inner { future, protocol } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(wire::pass(response, *protocol)));
+                    let response = wire::pass(response, *protocol);
+                    return Poll::Ready(Ok(challenge::complete(response, this.metadata)));
                 }
                 KindProj::Refused { error, protocol } => {
-                    return Poll::Ready(Ok(wire::respond(error, *protocol)));
+                    let response = wire::respond(error, *protocol);
+                    return Poll::Ready(Ok(challenge::complete(response, this.metadata)));
                 }
             };
-            self.as_mut().project().0.set(next);
+            self.as_mut().project().kind.set(next);
         }
     }
 }

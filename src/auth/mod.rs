@@ -9,9 +9,10 @@
 //! | no `Authorization`, or one of another scheme | passed on as anonymous; with [`require_token`](JwtAuthLayer::require_token) 401 |
 //! | an acceptable token | passed on with its claims |
 //! | a token that is not acceptable | 401 with `WWW-Authenticate: Bearer error="invalid_token", error_description=".."` |
+//! | a token without a scope that [`RequireScopeLayer`] or [`Access::require_scopes`] needs | 403 with `error="insufficient_scope", scope=".."` |
 //! | two `Authorization` headers | 400 with `error="invalid_request"` |
 //!
-//! A gRPC client, known by its `content-type`, is answered HTTP 200 with `grpc-status: 16`.
+//! A gRPC client, known by its `content-type`, is answered HTTP 200 with `grpc-status: 16`, or 7 where a scope is missing.
 //!
 //! # Options
 //!
@@ -19,6 +20,7 @@
 //! |---|---|---|
 //! | `token_source` | [`Bearer`] | where the token comes from: [`Header`], [`Cookie`], [`Query`], or a [`TokenSource`] of yours |
 //! | `require_token` | no | whether requests without a token are refused |
+//! | `resource_metadata` | none | the URL of the service's RFC 9728 metadata, for the challenges |
 //! | `treat_invalid_token_as_anonymous` | no | whether a token that is not acceptable makes a stranger, not a 401 |
 //!
 //! What makes a token acceptable is said to [`JwtVerifierBuilder`](jwt::JwtVerifierBuilder), with a table of its own. Why one
@@ -60,6 +62,7 @@
 
 mod access;
 mod bearer;
+mod challenge;
 #[cfg(feature = "axum")]
 mod extract;
 #[cfg(feature = "jwks")]
@@ -67,9 +70,12 @@ mod extract;
 pub mod jwks;
 pub mod jwt;
 mod layer;
+mod require_scope;
 mod source;
 
 pub use access::Access;
 pub use bearer::Bearer;
+pub use challenge::ResourceMetadataError;
 pub use layer::{JwtAuth, JwtAuthLayer, ResponseFuture};
+pub use require_scope::{RequireScope, RequireScopeFuture, RequireScopeLayer, ScopeError};
 pub use source::{Cookie, Header, Query, Token, TokenSource, TokenSourceError};

@@ -7,6 +7,9 @@
 //! |---|---|---|
 //! | `claim` | `role` | where in the claims the role stands: a name or a [`RolePath`] |
 //! | `from_fn` | none | a function that names the role, in place of a claim |
+//! | `prefer` | none: a list is refused | which of several roles in a list goes first |
+//! | `map`, `map_with` | none | which roles the names in tokens stand for: a table, or a function |
+//! | `for_issuer` | none | another policy for the tokens of one issuer |
 //! | `allow` | what the database grants | which roles tokens may name |
 //! | `authenticated_role` | the anonymous role | the role of tokens that name none |
 //! | `refuse_missing_role` | no | whether such tokens are refused: 403, [`NoRole`](crate::ErrorKind::NoRole) |
@@ -16,14 +19,14 @@
 //!
 //! # Examples
 //!
-//! Keycloak writes a list of roles; one of them, by its prefix, is the database's:
+//! Keycloak writes a list of roles; the first of these that is in it is the database's:
 //!
 //! ```
 //! use rolescope::RolePolicy;
 //!
 //! let policy = RolePolicy::new()
-//!     .claim(r#".realm_access.roles[?(@ ^== "app_")]"#)?
-//!     .allow(["app_reader", "app_editor"])?;
+//!     .claim(".realm_access.roles")?
+//!     .prefer(["app_editor", "app_reader"])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -38,6 +41,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What other providers write, and what to say then: [Connect your identity
+//! provider](crate::guide::identity_providers).
+//!
 //! A job has no token:
 //!
 //! ```
@@ -51,6 +57,7 @@ pub(crate) mod decide;
 mod name;
 mod named;
 mod path;
+mod pick;
 mod scope;
 
 pub use decide::RolePolicy;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::name::{RoleName, RoleNameError};
 use super::path::{RoleClaimError, RolePath};
+use super::pick::Pick;
 use crate::auth::jwt::Claims;
 
-/// What a path leads to: a role, none, or something that cannot be one.
+/// What the claims name: a role, none, or something that cannot be one.
 pub(super) type Named = Result<Option<RoleName>, NoName>;
 
 /// Why what the claims have there is not the name of a role.
@@ -14,35 +15,57 @@ pub(super) type Named = Result<Option<RoleName>, NoName>;
 pub(super) enum NoName {
     Claim(RoleClaimError),
     Name(RoleNameError),
+    Several,
 }
 
-/// What is kept with the claims. It belongs to one path; another one's policy finds its role by itself.
+/// How a policy finds the role in the claims.
+#[derive(Clone, Default)]
+pub(super) struct Finder {
+    pub(super) path: RolePath,
+    pub(super) pick: Pick,
+}
+
+/// What is kept with the claims. It belongs to one finder; another one's policy finds its role by itself.
 struct Kept {
-    path: Arc<RolePath>,
+    finder: Arc<Finder>,
     named: Named,
 }
 
 // The cache of tokens has counted it in.
 const _: () = assert!(size_of::<Kept>() + 16 + 63 <= Claims::PREPARED);
 
-/// Returns the role that the claims have at a path.
+/// Returns the role that the claims name.
 ///
 /// The same claims have the same role for ever, so that it is found once. What a policy makes of it is asked each time.
-pub(super) fn named(path: &Arc<RolePath>, claims: &Claims) -> Named {
+pub(super) fn named(finder: &Arc<Finder>, claims: &Claims) -> Named {
     let kept = claims.prepared(|| Kept {
-        path: path.clone(),
-        named: find(path, claims.as_json()),
+        finder: finder.clone(),
+        named: finder.find(claims.as_json()),
     });
     match kept {
-        Some(Kept { path: known, named }) if known.is_same(path) => named.clone(),
-        _ => find(path, claims.as_json()),
+        Some(Kept {
+            finder: known,
+            named,
+        }) if known.is_same(finder) => named.clone(),
+        _ => finder.find(claims.as_json()),
     }
 }
 
-pub(super) fn find(path: &RolePath, claims: &str) -> Named {
-    let name = path.select(claims).map_err(NoName::Claim)?;
-    let name = name.map(|name| RoleName::parse(&name));
-    name.transpose().map_err(NoName::Name)
+impl Finder {
+    pub(super) fn find(&self, claims: &str) -> Named {
+        if self.pick.is_plain() {
+            let name = self.path.select(claims).map_err(NoName::Claim)?;
+            return self.pick.role(name);
+        }
+        let names = self.path.select_all(claims).map_err(NoName::Claim)?;
+        self.pick.role(names)
+    }
+
+    /// Whether another one finds the same: it is this one, or nothing but a path that is written the same.
+    fn is_same(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        let plain = || self.pick.is_plain() && other.pick.is_plain();
+        Arc::ptr_eq(self, other) || (plain() && self.path.is_same(&other.path))
+    }
 }
 
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
@@ -54,8 +77,11 @@ mod tests {
     use crate::error::chain;
     use crate::role::RolePolicy;
 
-    fn path(text: &str) -> Arc<RolePath> {
-        Arc::new(RolePath::parse(text).unwrap())
+    fn path(text: &str) -> Arc<Finder> {
+        Arc::new(Finder {
+            path: RolePath::parse(text).unwrap(),
+            pick: Pick::default(),
+        })
     }
 
     #[test]
@@ -73,11 +99,45 @@ mod tests {
         let paths = ["role", ".app.role", "$['role']", "n", "long", "nothing"].map(path);
         for first in &paths {
             let claims = claims(json);
-            assert_eq!(named(first, &claims), find(first, json));
+            assert_eq!(named(first, &claims), first.find(json));
             for path in &paths {
-                assert_eq!(named(path, &claims), find(path, json), "{first} {path}");
+                assert_eq!(
+                    named(path, &claims),
+                    path.find(json),
+                    "{} {}",
+                    first.path,
+                    path.path
+                );
             }
-            assert_eq!(named(first, &claims), find(first, json));
+            assert_eq!(named(first, &claims), first.find(json));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_one_policys_own() {
+        let json = r#"{"groups":["Admins","Editors"],"role":"web_user"}"#;
+        let access = Access::verified(claims(json));
+        let groups = || RolePolicy::new().claim("groups").unwrap();
+        let by_table = |role: &str| groups().map([("Admins", role)]).unwrap();
+        let first = by_table("app_admin");
+        let policies = [
+            (first.clone(), "app_admin"),
+            (by_table("app_owner"), "app_owner"),
+            (groups().prefer(["Editors", "Admins"]).unwrap(), "Editors"),
+            // What is added to a policy after it was asked is another one.
+            (first.prefer(["nobody"]).unwrap(), "anon"),
+            (RolePolicy::new(), "web_user"),
+            (
+                groups().map_with(|name| Some(format!("app_{}", name.len() / 6))),
+                "app_1",
+            ),
+        ];
+        let anonymous = RoleName::parse("anon").unwrap();
+        for _ in 0..2 {
+            for (policy, role) in &policies {
+                let scope = policy.decide(&access, Some(&anonymous), None).unwrap();
+                assert_eq!(scope.role().as_str(), *role, "{policy:?}");
+            }
         }
     }
 

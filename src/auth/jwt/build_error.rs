@@ -14,10 +14,12 @@ pub enum BuildError {
     NoBackend,
     /// Both `audience` and `any_audience` were said.
     AudienceContradiction,
-    /// An audience or an issuer is the empty string.
+    /// An audience, an issuer, a type, or a claim that is required or its value is the empty string.
     EmptyName,
     /// The leeway is longer than 10 minutes.
     LongLeeway,
+    /// Access tokens alone are accepted, and `issuer` or `audience` was not said.
+    UncheckedAccessTokens,
     /// The keys cannot be fetched.
     Fetch(FetchError),
     /// Keys that are fetched need a tokio runtime, and this is not in one.
@@ -65,10 +67,13 @@ impl fmt::Display for BuildError {
                 "both `audience` and `any_audience` were said: leave one of them out"
             }
             Self::EmptyName => {
-                "an audience or an issuer is empty: is the variable set that it was read from?"
+                "an audience, an issuer, a type or a required value is empty: is the variable set that it was read from?"
             }
             Self::NoIssuer => "of several issuers each must be named: say `issuer` to each of the verifiers",
             Self::DuplicateIssuer => "two verifiers name the same issuer: give one of them the keys of both",
+            Self::UncheckedAccessTokens => {
+                "`access_tokens_only` needs `issuer` and `audience`: RFC 9068 section 4 has both checked"
+            }
             Self::LongLeeway => "the leeway is longer than 10 minutes: set the clocks instead",
         })
     }

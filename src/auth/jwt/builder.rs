@@ -10,6 +10,7 @@ use super::build_error::BuildError;
 use super::cache::TokenCache;
 use super::clock::{Clock, SystemClock};
 use super::keys::{Key, KeyError, KeyErrorKind, Keys};
+use super::kinds::Kinds;
 use super::rules::Rules;
 use super::signature;
 use super::verifier::{JwtVerifier, Trusted};
@@ -72,6 +73,9 @@ impl KeyState for HasKey {
 /// | `any_audience` | no | whether tokens may be meant for anybody |
 /// | `issuer` | any | whom tokens must come from |
 /// | `require_claim` | none | which claims must be there, besides `exp` |
+/// | `require_claim_value` | none | which claims must have which values |
+/// | `token_type` | none, `JWT`, `JOSE`, `at+jwt` | which `typ` tokens may have |
+/// | `access_tokens_only` | no | whether tokens must be access tokens as RFC 9068 has them |
 /// | `leeway` | 30 s, 10 min at most | how far clocks may be apart |
 /// | `clock` | [`SystemClock`] | what time it is |
 /// | `token_cache` | 16 MiB | how much memory verified tokens may take |
@@ -92,7 +96,7 @@ impl KeyState for HasKey {
 #[must_use = "a builder does nothing until it is built"]
 pub struct JwtVerifierBuilder<State> {
     keys: Vec<Key>,
-    rules: Rules,
+    pub(super) rules: Rules,
     clock: Arc<dyn Clock>,
     accept_short_secrets: bool,
     token_cache: usize,
@@ -311,6 +315,7 @@ impl<State> JwtVerifierBuilder<State> {
         {
             return Err(BuildError::EmptyName);
         }
+        Kinds::check_rules(rules)?;
         if rules.leeway > MAX_LEEWAY {
             return Err(BuildError::LongLeeway);
         }

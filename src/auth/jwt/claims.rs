@@ -69,6 +69,8 @@ pub(super) struct Registered {
     pub(super) not_before: Option<SystemTime>,
     pub(super) issued_at: Option<SystemTime>,
     pub(super) jwt_id: Option<Box<str>>,
+    /// Whether the verifier knows whom tokens may come from.
+    pub(super) issuer_checked: bool,
 }
 
 /// Whose keys verified a token, and which ones they were then.
@@ -216,6 +218,11 @@ impl Claims {
         self.0.registered.issuer.as_deref()
     }
 
+    /// Returns `iss` where the verifier has checked it, so that it is not only what the signer says.
+    pub(crate) fn checked_issuer(&self) -> Option<&str> {
+        self.issuer().filter(|_| self.0.registered.issuer_checked)
+    }
+
     /// Returns `sub`, or `None` where it is missing or not a string.
     ///
     /// Some issuers sign a number. [`raw`](Self::raw) has it exactly.
@@ -227,6 +234,24 @@ impl Claims {
     pub fn audience(&self) -> impl Iterator<Item = &str> {
         let audience = self.0.registered.audience.as_deref().unwrap_or_default();
         audience.iter().map(|value| &**value)
+    }
+
+    /// Returns the scopes that the token grants, each once as it stands there.
+    ///
+    /// They stand in `scope`, as one string with a space between them (RFC 6749 section 3.3, RFC 9068 section 2.2.3), or
+    /// in a claim `scp` of other providers'; either may be an array of strings too. Where there is a `scope`, `scp` is not
+    /// looked at. There are none where the claim is something else.
+    pub fn scopes(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let claim = self.raw("scope").or_else(|| self.raw("scp"));
+        let scopes = match claim.map(|value| (value, json::string(value))) {
+            None => Vec::new(),
+            Some((_, Some(Cow::Borrowed(text)))) => words(text).map(Cow::Borrowed).collect(),
+            Some((_, Some(Cow::Owned(text)))) => words(&text)
+                .map(|word| Cow::Owned(word.to_owned()))
+                .collect(),
+            Some((value, None)) => json::strings(value).unwrap_or_default(),
+        };
+        scopes.into_iter()
     }
 
     /// Returns `exp`.
@@ -254,6 +279,10 @@ impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Claims([REDACTED])")
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
 }
 
 /// Finds the values of `json`'s members in it.

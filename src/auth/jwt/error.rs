@@ -63,6 +63,12 @@ pub enum TokenError {
     WrongIssuer,
     /// A claim that the verifier requires is not there.
     MissingClaim,
+    /// The token says by its `typ` that it is of another kind: a `logout+jwt`, for example.
+    WrongType,
+    /// The verifier wants access tokens, and the token does not say by its `typ` that it is one.
+    NotAnAccessToken,
+    /// A claim does not have the value that the verifier requires.
+    WrongClaimValue,
 }
 
 impl TokenError {
@@ -99,6 +105,9 @@ impl TokenError {
             Self::MissingIssuer => "the token has no iss",
             Self::WrongIssuer => "the issuer of the token is not known",
             Self::MissingClaim => "a required claim is missing",
+            Self::WrongType => "the token is of another type",
+            Self::NotAnAccessToken => "the token is not an access token",
+            Self::WrongClaimValue => "a claim does not have the required value",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a token says about its own signature.
 //!
-//! Only `alg` and `kid` are used, and they only choose among the verifier's own keys. `jwk`, `jku`, `x5c` and `x5u`
+//! `alg` and `kid` only choose among the verifier's own keys, and `typ` says of which kind the token is. `jwk`, `jku`, `x5c` and `x5u`
 //! would bring a key of the token's choice along: they are not looked at.
 
 use std::borrow::Cow;
@@ -12,6 +12,7 @@ use super::json;
 pub(super) struct Header<'a> {
     pub(super) algorithm: Cow<'a, str>,
     pub(super) key_id: Option<Cow<'a, str>>,
+    pub(super) typ: Option<Cow<'a, str>>,
 }
 
 impl<'a> Header<'a> {
@@ -31,7 +32,7 @@ impl<'a> Header<'a> {
                 .map(Some)
                 .ok_or(TokenError::MalformedHeader),
         };
-        string("typ")?;
+        let typ = string("typ")?;
         let algorithm = string("alg")?.ok_or(TokenError::MalformedHeader)?;
         if algorithm.eq_ignore_ascii_case("none") {
             return Err(TokenError::Unsigned);
@@ -39,6 +40,7 @@ impl<'a> Header<'a> {
         Ok(Self {
             algorithm,
             key_id: string("kid")?,
+            typ,
         })
     }
 }

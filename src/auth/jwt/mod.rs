@@ -7,10 +7,12 @@
 //! 3. A key of the verifier is for this `alg`. Where the token has a `kid`, it is that key's id, or no key has that id
 //!    and the key has none. At most 16 keys are tried.
 //! 4. The signature is that key's.
-//! 5. The payload is a JSON object in which, at any depth, no member stands twice and no text has U+0000 in it.
-//! 6. `exp` is there and has not passed; `nbf` and `iat`, where they are there, have. 30 seconds of leeway.
-//! 7. `aud` names the configured audience. Where none is configured there is no `aud`.
-//! 8. `iss` is the configured issuer, where one is configured.
+//! 5. Its `typ`, where there is one, is that of a plain JWT or of an access token, or the one that was asked for.
+//! 6. The payload is a JSON object in which, at any depth, no member stands twice and no text has U+0000 in it.
+//! 7. `exp` is there and has not passed; `nbf` and `iat`, where they are there, have. 30 seconds of leeway.
+//! 8. `aud` names the configured audience. Where none is configured there is no `aud`.
+//! 9. `iss` is the configured issuer, where one is configured.
+//! 10. The claims that are required are there, and have the values that are required.
 //!
 //! What was accepted is kept for a while, in a cache of the verifier's own: the same token is then known by its text, and
 //! only its times are checked again. See [`token_cache`](JwtVerifierBuilder::token_cache).
@@ -47,6 +49,7 @@ mod header;
 pub(crate) mod json;
 mod key_status;
 mod keys;
+mod kinds;
 mod rules;
 mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::claims::{Registered, text};
 use super::error::TokenError;
 use super::json::{self, Member};
+use super::kinds::Kinds;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
@@ -12,6 +13,7 @@ pub(super) struct Rules {
     pub(super) any_audience: bool,
     pub(super) issuers: Vec<String>,
     pub(super) required: Vec<String>,
+    pub(super) kinds: Kinds,
     pub(super) leeway: Duration,
     pub(super) accept_missing_exp: bool,
 }
@@ -23,6 +25,7 @@ impl Default for Rules {
             any_audience: false,
             issuers: Vec::new(),
             required: Vec::new(),
+            kinds: Kinds::default(),
             leeway: Duration::from_secs(30),
             accept_missing_exp: false,
         }
@@ -44,6 +47,7 @@ impl Rules {
             not_before: time(members, "nbf")?,
             issued_at: time(members, "iat")?,
             jwt_id: text(members, "jti"),
+            issuer_checked: !self.issuers.is_empty(),
         };
         self.check_time(&registered, now)?;
         self.check_audience(&registered)?;
@@ -53,6 +57,7 @@ impl Rules {
                 return Err(TokenError::MissingClaim);
             }
         }
+        self.kinds.check_claims(members)?;
         Ok(registered)
     }
 

@@ -281,6 +281,7 @@ impl JwtVerifier {
                 reason,
                 by: may_be_too_old(keys, &header, reason).then_some(by),
             })?;
+        rules.kinds.check_type(header.typ.as_deref())?;
         Ok(accept(&parts, rules, now, by)?)
     }
 

@@ -55,7 +55,7 @@ impl fmt::Display for RoleClaimError {
         match self {
             Self::NotAString { found } => write!(
                 f,
-                "the role claim is {found}, not a string: let the path lead to a string, or the issuer write one"
+                "the role claim is {found}, not a string: let the path lead to a string, say RolePolicy::prefer where it leads to a list of strings, or let the issuer write one"
             ),
             Self::Malformed => f.write_str(
                 "the claims are not one JSON object of moderate depth with one role claim",

@@ -20,19 +20,34 @@ pub(super) fn check_name(text: &str) -> Result<(), RolePathError> {
 }
 
 pub(super) fn select(name: &str, claims: &str) -> Result<Option<String>, RoleClaimError> {
+    find(name, claims)?.map(text).transpose()
+}
+
+pub(super) fn select_all(name: &str, claims: &str) -> Result<Vec<String>, RoleClaimError> {
+    let Some(member) = find(name, claims)? else {
+        return Ok(Vec::new());
+    };
+    if !member.get().starts_with('[') {
+        return Ok(vec![text(member)?]);
+    }
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(member.get()).map_err(|_| RoleClaimError::Malformed)?;
+    elements.into_iter().map(text).collect()
+}
+
+fn find<'c>(name: &str, claims: &'c str) -> Result<Option<&'c RawValue>, RoleClaimError> {
     let mut json = serde_json::Deserializer::from_str(claims);
     let member = json
         .deserialize_map(Member(name))
         .map_err(|_| RoleClaimError::Malformed)?;
     json.end().map_err(|_| RoleClaimError::Malformed)?;
-    let Some(member) = member else {
-        return Ok(None);
-    };
-    let found = match member.get().as_bytes().first() {
+    Ok(member)
+}
+
+fn text(value: &RawValue) -> Result<String, RoleClaimError> {
+    let found = match value.get().as_bytes().first() {
         Some(b'"') => {
-            return serde_json::from_str(member.get())
-                .map(Some)
-                .map_err(|_| RoleClaimError::Malformed);
+            return serde_json::from_str(value.get()).map_err(|_| RoleClaimError::Malformed);
         }
         Some(b'n') => "null",
         Some(b't' | b'f') => "a boolean",

@@ -45,7 +45,8 @@ const MAX_BYTES: usize = 1024;
 /// | `[?(@ ==^ "text")]` | the first string that ends with `text` |
 /// | `[?(@ *== "text")]` | the first string that contains `text` |
 ///
-/// A JSONPath query may find several nodes: the first one is taken. Its filters may nest up to eight brackets deep.
+/// A filter and a JSONPath query may find several nodes: the first one is taken, unless the policy says
+/// [`prefer`](super::RolePolicy::prefer) or [`map`](super::RolePolicy::map), which look at all. Its filters may nest up to eight brackets deep.
 ///
 /// [RFC 9535]: https://www.rfc-editor.org/rfc/rfc9535.html
 ///
@@ -162,6 +163,15 @@ impl RolePath {
 }
 
 impl RolePath {
+    /// Returns all texts that the claims have at this path: the strings of arrays as well.
+    pub(super) fn select_all(&self, claims: &str) -> Result<Vec<String>, RoleClaimError> {
+        match &self.way {
+            Way::Member(name) => member::select_all(name, claims),
+            Way::Steps(steps) => texts_of(steps.walk_all(&tree(claims)?)),
+            Way::Query(query) => texts_of(query.query(&tree(claims)?).all()),
+        }
+    }
+
     /// Whether another path leads to the same place because it is written the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.text == other.text
@@ -173,6 +183,22 @@ fn tree(claims: &str) -> Result<Value, RoleClaimError> {
         Ok(tree @ Value::Object(_)) => Ok(tree),
         _ => Err(RoleClaimError::Malformed),
     }
+}
+
+/// The strings that nodes are, and the strings of the arrays that they are.
+fn texts_of<'v>(nodes: impl IntoIterator<Item = &'v Value>) -> Result<Vec<String>, RoleClaimError> {
+    let mut texts = Vec::new();
+    for node in nodes {
+        match node {
+            Value::Array(elements) => {
+                for element in elements {
+                    texts.extend(text_of(Some(element))?);
+                }
+            }
+            other => texts.extend(text_of(Some(other))?),
+        }
+    }
+    Ok(texts)
 }
 
 fn text_of(node: Option<&Value>) -> Result<Option<String>, RoleClaimError> {

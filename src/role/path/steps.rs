@@ -66,20 +66,27 @@ impl Steps {
     }
 
     pub(super) fn walk<'v>(&self, claims: &'v Value) -> Option<&'v Value> {
-        let node = self
-            .steps
-            .iter()
-            .try_fold(claims, |node, step| match step {
-                Step::Key(key) => node.as_object()?.get(&**key),
-                Step::Index(index) => node.as_array()?.get(*index),
-            })?;
-        match &self.filter {
-            None => Some(node),
-            Some(filter) => node
-                .as_array()?
-                .iter()
-                .find(|item| item.as_str().is_some_and(|text| filter.accepts(text))),
-        }
+        self.walk_all(claims).next()
+    }
+
+    /// As [`walk`](Self::walk), with all that a filter lets through.
+    pub(super) fn walk_all<'v>(&self, claims: &'v Value) -> impl Iterator<Item = &'v Value> {
+        let node = self.steps.iter().try_fold(claims, |node, step| match step {
+            Step::Key(key) => node.as_object()?.get(&**key),
+            Step::Index(index) => node.as_array()?.get(*index),
+        });
+        let (one, elements) = match &self.filter {
+            None => (node, None),
+            Some(_) => (None, node.and_then(Value::as_array)),
+        };
+        let accepts = |text| {
+            self.filter
+                .as_ref()
+                .is_some_and(|filter| filter.accepts(text))
+        };
+        let found = elements.into_iter().flatten();
+        let found = found.filter(move |item| item.as_str().is_some_and(accepts));
+        one.into_iter().chain(found)
     }
 }
 

@@ -11,3 +11,5 @@ mod jwks;
 mod layer;
 pub(crate) mod mint;
 mod postgrest;
+mod providers;
+mod scopes;

@@ -3,6 +3,7 @@
 mod cache;
 mod claims;
 mod forgeries;
+mod kinds;
 mod postgrest;
 mod sources;
 mod vectors;

@@ -73,7 +73,7 @@ fn postgrest_token_rules() {
             &plain,
             header(r#"{"alg":"HS256","typ":"x"}"#),
             true,
-            SAME,
+            "RFC 8725 3.11: a token of another kind",
         ),
         (
             "enc",

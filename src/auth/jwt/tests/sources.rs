@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::super::keys::{KeySource, Keys, Refresh};
+use super::super::keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
 use super::super::verifier::Verdict;
 use super::*;
 
@@ -47,15 +47,19 @@ impl Source {
 struct Shared(Arc<Source>);
 
 impl KeySource for Shared {
-    fn keys(&self) -> Option<Arc<[Key]>> {
-        self.0.keys.lock().unwrap().clone()
+    fn keys(&self) -> KeySet {
+        let keys = self.0.keys.lock().unwrap().clone();
+        let is_complete = keys.is_some();
+        let keys = keys.unwrap_or_else(|| [].into());
+        KeySet { keys, is_complete }
     }
 
     fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Relaxed)
     }
 
-    fn refresh(&self) -> Option<Refresh> {
+    fn refresh(&self, seen: u64) -> Option<Refresh> {
+        assert_eq!(seen, self.generation());
         let source = Arc::clone(&self.0);
         source.fetches.fetch_add(1, Ordering::Relaxed);
         Some(Box::pin(async move {
@@ -73,6 +77,15 @@ impl KeySource for Shared {
                 source.set(Some(&next));
             }
         }))
+    }
+
+    fn status(&self) -> SourceStatus {
+        SourceStatus {
+            is_ready: self.keys().is_complete,
+            age: None,
+            fetches: self.0.fetches() as u64,
+            last_error: None,
+        }
     }
 }
 

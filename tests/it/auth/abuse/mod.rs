@@ -8,7 +8,7 @@ mod authorization;
 mod claims;
 mod confusion;
 mod encoding;
-mod forge;
+pub(super) mod forge;
 mod jose_header;
 mod json;
 #[cfg(all(feature = "axum", feature = "postgres"))]

@@ -2,6 +2,7 @@
 
 mod answers;
 mod kinds;
+mod metadata;
 mod raised;
 mod real;
 

@@ -1,0 +1,4 @@
+//! Pages that lead through one task each.
+
+#[doc = include_str!("identity_providers.md")]
+pub mod identity_providers {}
