@@ -24,8 +24,7 @@ use crate::auth::jwt::Claims;
 ))]
 pub(crate) use self::decision::of_token;
 #[cfg(feature = "postgres")]
-pub(crate) use self::refusal::role_refused_by_database;
-pub(crate) use self::refusal::{not_login, role_refused};
+pub(crate) use self::refusal::{not_login, role_refused_by_database};
 
 type ClaimFn = dyn Fn(&Claims) -> Result<Option<String>, BoxError> + Send + Sync;
 
