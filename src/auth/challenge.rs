@@ -212,6 +212,8 @@ mod tests {
             "",
             "Basic realm=\"Bearer\"",
             "Basic realm=\"x, Bearer\"",
+            "Basic realm=\"x, Bearer y\"",
+            r#"Basic realm="a\", Bearer y""#,
             "BearerX realm=\"x\"",
             "Basic Bearer=\"x\"",
             r#"Bearer resource_metadata="https://b/n""#,

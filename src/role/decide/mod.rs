@@ -23,9 +23,8 @@ use crate::auth::jwt::Claims;
     )
 ))]
 pub(crate) use self::decision::of_token;
-pub(crate) use self::refusal::not_login;
 #[cfg(feature = "postgres")]
-pub(crate) use self::refusal::role_refused_by_database;
+pub(crate) use self::refusal::{not_login, role_refused_by_database};
 
 type ClaimFn = dyn Fn(&Claims) -> Result<Option<String>, BoxError> + Send + Sync;
 

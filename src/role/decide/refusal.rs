@@ -31,7 +31,7 @@ pub(super) enum NoRole {
 }
 
 /// The one error for every role that is not accepted, so that no answer differs from another by its reason.
-pub(crate) fn role_refused(source: impl Into<BoxError>) -> Error {
+pub(super) fn role_refused(source: impl Into<BoxError>) -> Error {
     let source = source.into();
     Error::with_reason(
         ErrorKind::RoleRefused,

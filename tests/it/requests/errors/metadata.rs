@@ -1,6 +1,8 @@
 //! A privilege that a stranger lacks is answered by asking for a token, and by saying where tokens are to be had.
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use axum::routing::get;
 use rolescope::{Error, ErrorKind, RoleScopeLayer, RoleScopedConnection};
 use tower::ServiceExt;
@@ -21,7 +23,7 @@ async fn a_denied_stranger_is_told_where_tokens_are_to_be_had() {
         .layer(RoleScopeLayer::new(database.pool().await))
         .layer(auth.expect("it is a URL"));
     let request = Request::get("/");
-    let request = request.body(axum::body::Body::empty()).expect("a request");
+    let request = request.body(Body::empty()).expect("a request");
     let response = app.oneshot(request).await.expect("a response");
     let kind = response.extensions().get::<Error>().map(Error::kind);
     assert_eq!(
