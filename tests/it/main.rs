@@ -8,6 +8,8 @@ mod fuzz;
 mod hyper_server;
 #[cfg(feature = "postgres")]
 mod local_postgres;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+mod oidc;
 #[cfg(all(feature = "axum", feature = "postgres"))]
 mod readme;
 #[cfg(all(
