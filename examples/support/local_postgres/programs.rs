@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::fetch::Client;
-use super::server::{ServerUser, is_root};
+use super::packages::{cache_directory, path_from_env};
+use super::server::ServerUser;
 
 const OLDEST: u32 = 14;
 
@@ -181,22 +182,6 @@ fn installed() -> Vec<PathBuf> {
     }
     bins.retain(|bin| bin.join("postgres").exists() && bin.join("initdb").exists());
     bins
-}
-
-fn cache_directory() -> Option<PathBuf> {
-    // The server does not run as root, so what root fetches must not lie in root's home.
-    if is_root() {
-        return Some("/var/cache/rolescope".into());
-    }
-    path_from_env("XDG_CACHE_HOME")
-        .or_else(|| Some(path_from_env("HOME")?.join(".cache")))
-        .map(|cache| cache.join("rolescope"))
-}
-
-fn path_from_env(name: &str) -> Option<PathBuf> {
-    env::var_os(name)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
 }
 
 fn install_command() -> &'static str {

@@ -51,7 +51,7 @@ mod key_status;
 mod keys;
 mod kinds;
 mod rules;
-mod signature;
+pub(crate) mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 pub(crate) mod testing;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
