@@ -88,7 +88,7 @@ impl RolePolicy {
     /// Makes a policy that asks a function for the role that a token names.
     ///
     /// `Ok(None)` says that the token names no role. An error refuses the token; its text reaches the operator as the
-    /// source of the [`Error`], never the client. The role is checked like one from a claim. The function runs for
+    /// source of the [`Error`](crate::Error), never the client. The role is checked like one from a claim. The function runs for
     /// every request with a token, so it should not block.
     ///
     /// # Examples
@@ -282,7 +282,7 @@ impl RolePolicy {
         Ok(self)
     }
 
-    /// Refuses callers whose token is valid but names no role, with [`ErrorKind::NoRole`].
+    /// Refuses callers whose token is valid but names no role, with [`NoRole`](crate::ErrorKind::NoRole).
     ///
     /// Replaces [`authenticated_role`](Self::authenticated_role). Callers without a token are not concerned.
     #[must_use]
