@@ -282,7 +282,7 @@ impl RolePolicy {
         Ok(self)
     }
 
-    /// Refuses callers whose token is valid but names no role, with [`ErrorKind::NoRole`](crate::ErrorKind::NoRole).
+    /// Refuses callers whose token is valid but names no role, with [`NoRole`](crate::ErrorKind::NoRole).
     ///
     /// Replaces [`authenticated_role`](Self::authenticated_role). Callers without a token are not concerned.
     #[must_use]
