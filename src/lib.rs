@@ -86,8 +86,8 @@
 //!
 //! # Options
 //!
-//! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), [of `JwtAuthLayer`](auth),
-//! [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
+//! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), of keys that are
+//! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
 //!
 //! # Handlers of other frameworks
 //!
@@ -106,6 +106,8 @@
 //! |---|---|---|
 //! | `postgres` | yes | `RoleScopedPool`, `RoleScopeLayer`, `RoleScopedConnection`; without it authentication alone |
 //! | `tls` | yes | TLS to PostgreSQL by rustls; without it a URL that needs TLS is refused |
+//! | `jwks-client` | yes | an HTTP client for keys that are fetched: hyper, with rustls and the system's roots |
+//! | `jwks` | yes, by `jwks-client` | keys that are fetched: [`auth::jwks`](auth) |
 //! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
 //! | `tonic` | no | [`Error`] as a `tonic::Status` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |

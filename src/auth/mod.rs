@@ -62,6 +62,9 @@ mod access;
 mod bearer;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(feature = "jwks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwks")))]
+pub mod jwks;
 pub mod jwt;
 mod layer;
 mod source;

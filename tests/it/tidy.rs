@@ -142,6 +142,7 @@ fn every_option_stands_in_a_table() {
         ("src/scope/layer.rs", "src/scope/mod.rs"),
         ("src/auth/layer.rs", "src/auth/mod.rs"),
         ("src/auth/jwt/builder.rs", "src/auth/jwt/builder.rs"),
+        ("src/auth/jwks/builder.rs", "src/auth/jwks/mod.rs"),
         ("src/role/decide.rs", "src/role/mod.rs"),
     ] {
         let page = read(page);

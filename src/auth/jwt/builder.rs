@@ -1,10 +1,12 @@
 //! Makes a verifier. The key is a state, since there is no verifier without one; all else has a default.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jsonwebtoken::crypto::CryptoProvider;
+
+use super::build_error::BuildError;
 use super::cache::TokenCache;
 use super::clock::{Clock, SystemClock};
 use super::keys::{Key, KeyError, KeyErrorKind, Keys};
@@ -17,7 +19,8 @@ const MAX_LEEWAY: Duration = Duration::from_secs(10 * 60);
 /// The default capacity of the token cache.
 pub(super) const TOKEN_CACHE: usize = 16 * 1024 * 1024;
 
-/// Says that a [`JwtVerifierBuilder`] has no key yet, and cannot be built: add one with `hs256`, `pem`, `jwk` or `jwks`.
+/// Says that a [`JwtVerifierBuilder`] has no key yet, and cannot be built: add one with `hs256`, `pem`, `jwk` or `jwks`, or
+/// say where keys are to be fetched from.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct WantsKey;
@@ -27,11 +30,44 @@ pub struct WantsKey;
 #[non_exhaustive]
 pub struct HasKey;
 
+/// Says what a [`JwtVerifierBuilder`] has so far: [`WantsKey`], [`HasKey`] or `HasKeySource`.
+pub trait KeyState: sealed::Sealed {
+    /// Is the state once a key was added.
+    type WithKey: KeyState;
+
+    #[doc(hidden)]
+    fn with_key(self) -> Self::WithKey;
+}
+
+pub(crate) mod sealed {
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Sealed {}
+    impl Sealed for super::WantsKey {}
+    impl Sealed for super::HasKey {}
+}
+
+impl KeyState for WantsKey {
+    type WithKey = HasKey;
+
+    fn with_key(self) -> HasKey {
+        HasKey
+    }
+}
+
+impl KeyState for HasKey {
+    type WithKey = Self;
+
+    fn with_key(self) -> Self {
+        self
+    }
+}
+
 /// Makes a [`JwtVerifier`] out of keys and rules. The order of its methods does not matter.
 ///
 /// | option | default | |
 /// |---|---|---|
 /// | `hs256`, `hs384`, `hs512`, `pem`, `jwk`, `jwks`, `key`, `keys` | none | the keys: one or more |
+/// | `jwks_url`, `oidc_issuer`, `x509_url` | none | where keys are fetched from (feature `jwks`): see the module `auth::jwks` |
 /// | `audience` | none: a token with an `aud` is refused | whom tokens must be meant for |
 /// | `any_audience` | no | whether tokens may be meant for anybody |
 /// | `issuer` | any | whom tokens must come from |
@@ -60,7 +96,7 @@ pub struct JwtVerifierBuilder<State> {
     clock: Arc<dyn Clock>,
     accept_short_secrets: bool,
     token_cache: usize,
-    state: PhantomData<State>,
+    state: State,
 }
 
 impl JwtVerifierBuilder<WantsKey> {
@@ -71,19 +107,22 @@ impl JwtVerifierBuilder<WantsKey> {
             clock: Arc::new(SystemClock),
             accept_short_secrets: false,
             token_cache: TOKEN_CACHE,
-            state: PhantomData,
+            state: WantsKey,
         }
     }
 }
 
 /// Keys. Each call adds to those that are there.
-impl<State> JwtVerifierBuilder<State> {
+impl<State: KeyState> JwtVerifierBuilder<State> {
     /// Adds an HMAC secret for `HS256`, of 32 bytes or more. See [`Key::hs256`].
     ///
     /// # Errors
     ///
     /// Those of [`Key::hs256`].
-    pub fn hs256(self, secret: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    pub fn hs256(
+        self,
+        secret: impl AsRef<[u8]>,
+    ) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         Ok(self.key(Key::hs256(secret)?))
     }
 
@@ -92,7 +131,10 @@ impl<State> JwtVerifierBuilder<State> {
     /// # Errors
     ///
     /// Those of [`Key::hs384`].
-    pub fn hs384(self, secret: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    pub fn hs384(
+        self,
+        secret: impl AsRef<[u8]>,
+    ) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         Ok(self.key(Key::hs384(secret)?))
     }
 
@@ -101,7 +143,10 @@ impl<State> JwtVerifierBuilder<State> {
     /// # Errors
     ///
     /// Those of [`Key::hs512`].
-    pub fn hs512(self, secret: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    pub fn hs512(
+        self,
+        secret: impl AsRef<[u8]>,
+    ) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         Ok(self.key(Key::hs512(secret)?))
     }
 
@@ -110,7 +155,10 @@ impl<State> JwtVerifierBuilder<State> {
     /// # Errors
     ///
     /// Those of [`Key::from_pem`].
-    pub fn pem(self, pem: impl AsRef<[u8]>) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    pub fn pem(
+        self,
+        pem: impl AsRef<[u8]>,
+    ) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         Ok(self.key(Key::from_pem(pem)?))
     }
 
@@ -119,7 +167,7 @@ impl<State> JwtVerifierBuilder<State> {
     /// # Errors
     ///
     /// Those of [`Key::from_jwk`].
-    pub fn jwk(self, json: &str) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    pub fn jwk(self, json: &str) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         Ok(self.key(Key::from_jwk(json)?))
     }
 
@@ -128,12 +176,12 @@ impl<State> JwtVerifierBuilder<State> {
     /// # Errors
     ///
     /// Those of [`Key::from_jwks`].
-    pub fn jwks(self, json: &str) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    pub fn jwks(self, json: &str) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         self.keys(Key::from_jwks(json)?)
     }
 
     /// Adds a key.
-    pub fn key(mut self, key: Key) -> JwtVerifierBuilder<HasKey> {
+    pub fn key(mut self, key: Key) -> JwtVerifierBuilder<State::WithKey> {
         self.keys.push(key);
         self.has_key()
     }
@@ -146,7 +194,7 @@ impl<State> JwtVerifierBuilder<State> {
     pub fn keys(
         mut self,
         keys: impl IntoIterator<Item = Key>,
-    ) -> Result<JwtVerifierBuilder<HasKey>, KeyError> {
+    ) -> Result<JwtVerifierBuilder<State::WithKey>, KeyError> {
         let before = self.keys.len();
         self.keys.extend(keys);
         if self.keys.len() == before {
@@ -158,15 +206,8 @@ impl<State> JwtVerifierBuilder<State> {
         Ok(self.has_key())
     }
 
-    fn has_key(self) -> JwtVerifierBuilder<HasKey> {
-        JwtVerifierBuilder {
-            keys: self.keys,
-            rules: self.rules,
-            clock: self.clock,
-            accept_short_secrets: self.accept_short_secrets,
-            token_cache: self.token_cache,
-            state: PhantomData,
-        }
+    fn has_key(self) -> JwtVerifierBuilder<State::WithKey> {
+        self.map_state(State::with_key)
     }
 }
 
@@ -252,13 +293,13 @@ impl JwtVerifierBuilder<HasKey> {
 }
 
 impl<State> JwtVerifierBuilder<State> {
-    /// Checks the rules and builds the verifier, its keys being those.
-    pub(crate) fn finish(self, keys: Keys) -> Result<JwtVerifier, BuildError> {
+    /// Checks keys and rules, so that nothing is fetched for a verifier that cannot be.
+    pub(crate) fn check(&self) -> Result<&'static CryptoProvider, BuildError> {
         let backend = signature::backend().ok_or(BuildError::NoBackend)?;
         if !self.accept_short_secrets {
             self.keys.iter().try_for_each(Key::check_length)?;
         }
-        let rules = self.rules;
+        let rules = &self.rules;
         if rules.any_audience && !rules.audiences.is_empty() {
             return Err(BuildError::AudienceContradiction);
         }
@@ -273,9 +314,45 @@ impl<State> JwtVerifierBuilder<State> {
         if rules.leeway > MAX_LEEWAY {
             return Err(BuildError::LongLeeway);
         }
+        Ok(backend)
+    }
+
+    /// Checks the rules and builds the verifier, its keys being those.
+    pub(crate) fn finish(self, keys: Keys) -> Result<JwtVerifier, BuildError> {
+        let backend = self.check()?;
         let cache = (self.token_cache > 0).then(|| TokenCache::new(self.token_cache));
-        let trusted = vec![Trusted { keys, rules }];
+        let trusted = vec![Trusted {
+            keys,
+            rules: self.rules,
+        }];
         Ok(JwtVerifier::new(trusted, self.clock, backend, cache))
+    }
+
+    #[cfg(feature = "jwks")]
+    pub(crate) fn split(self) -> (JwtVerifierBuilder<()>, State) {
+        let mut state = None;
+        let rest = self.map_state(|is| state = Some(is));
+        match state {
+            Some(state) => (rest, state),
+            None => unreachable!("the state is there"),
+        }
+    }
+
+    /// The keys that were given.
+    #[cfg(feature = "jwks")]
+    pub(crate) fn fixed(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub(crate) fn map_state<S>(self, change: impl FnOnce(State) -> S) -> JwtVerifierBuilder<S> {
+        JwtVerifierBuilder {
+            keys: self.keys,
+            rules: self.rules,
+            clock: self.clock,
+            accept_short_secrets: self.accept_short_secrets,
+            token_cache: self.token_cache,
+            state: change(self.state),
+        }
     }
 }
 
@@ -310,54 +387,6 @@ impl<State> Dangerous<State> {
         self.0
     }
 }
-
-/// Says why a verifier could not be built, and how to cure it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A key is not acceptable.
-    Key(KeyError),
-    /// This crate was compiled without a signature backend.
-    NoBackend,
-    /// Both `audience` and `any_audience` were said.
-    AudienceContradiction,
-    /// An audience or an issuer is the empty string.
-    EmptyName,
-    /// The leeway is longer than 10 minutes.
-    LongLeeway,
-    /// A verifier of several issuers has none, or one that names no issuer.
-    NoIssuer,
-    /// A verifier of several issuers has the same issuer twice.
-    DuplicateIssuer,
-}
-
-impl From<KeyError> for BuildError {
-    fn from(error: KeyError) -> Self {
-        Self::Key(error)
-    }
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Key(error) => return error.fmt(f),
-            Self::NoBackend => {
-                "rolescope was compiled without a signature backend: enable its feature `aws-lc-rs` or `rust-crypto`"
-            }
-            Self::AudienceContradiction => {
-                "both `audience` and `any_audience` were said: leave one of them out"
-            }
-            Self::EmptyName => {
-                "an audience or an issuer is empty: is the variable set that it was read from?"
-            }
-            Self::NoIssuer => "of several issuers each must be named: say `issuer` to each of the verifiers",
-            Self::DuplicateIssuer => "two verifiers name the same issuer: give one of them the keys of both",
-            Self::LongLeeway => "the leeway is longer than 10 minutes: set the clocks instead",
-        })
-    }
-}
-
-impl std::error::Error for BuildError {}
 
 #[cfg(all(test, not(any(feature = "aws-lc-rs", feature = "rust-crypto"))))]
 mod tests {

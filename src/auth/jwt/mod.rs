@@ -36,13 +36,16 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+mod build_error;
 mod builder;
 mod cache;
+mod candidates;
 mod claims;
 mod clock;
 mod error;
 mod header;
 pub(crate) mod json;
+mod key_status;
 mod keys;
 mod rules;
 mod signature;
@@ -53,12 +56,15 @@ pub(crate) mod testing;
 mod tests;
 mod verifier;
 
-pub use builder::{BuildError, Dangerous, HasKey, JwtVerifierBuilder, WantsKey};
+pub use build_error::BuildError;
+pub(crate) use builder::sealed;
+pub use builder::{Dangerous, HasKey, JwtVerifierBuilder, KeyState, WantsKey};
 pub use cache::TokenCacheStatus;
 pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;
-pub use keys::{Algorithm, Key, KeyError, KeyErrorKind};
-pub(crate) use keys::{KeySource, Keys, Refresh};
+pub use key_status::KeyStatus;
+pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
+pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
 pub use verifier::JwtVerifier;
 pub(crate) use verifier::{Pending, Verdict};

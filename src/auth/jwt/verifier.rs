@@ -10,21 +10,21 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::CryptoProvider;
 
-use super::builder::{BuildError, JwtVerifierBuilder, WantsKey};
+use super::build_error::BuildError;
+use super::builder::{JwtVerifierBuilder, WantsKey};
 use super::cache::{TokenCache, TokenCacheStatus};
+use super::candidates::{candidates, may_be_too_old};
 use super::claims::{self, Claims, VerifiedBy};
 use super::clock::Clock;
 use super::error::TokenError;
 use super::header::Header;
 use super::json;
-use super::keys::{Algorithm, Key, Keys};
+use super::keys::{Key, KeySet, Keys};
 use super::rules::Rules;
 use super::signature;
 
 /// The longest token that is looked at.
 const MAX_LENGTH: usize = 16 * 1024;
-/// The most keys that one token is tried with, so that a stranger's token costs a bounded time.
-pub(super) const MAX_TRIED: usize = 16;
 
 /// Verifies tokens: JSON Web Tokens in their signed, compact form (RFC 7519, RFC 7515).
 ///
@@ -52,7 +52,8 @@ pub(super) struct Trusted {
 /// A token that was not accepted, and whose keys may have been too old for it.
 struct Refused {
     reason: TokenError,
-    by: Option<usize>,
+    /// Whose keys, and which generation of them.
+    by: Option<VerifiedBy>,
 }
 
 impl From<TokenError> for Refused {
@@ -204,7 +205,7 @@ impl JwtVerifier {
         };
         let refresh = refused
             .by
-            .and_then(|issuer| self.0.trusted[issuer].keys.refresh());
+            .and_then(|by| self.0.trusted[by.issuer].keys.refresh(by.generation));
         let Some(refresh) = refresh else {
             return Verdict::Known(Err(refused.reason));
         };
@@ -241,6 +242,10 @@ impl JwtVerifier {
         }
     }
 
+    pub(super) fn trusted(&self) -> &[Trusted] {
+        &self.0.trusted
+    }
+
     /// Returns the state of the token cache.
     pub fn cache_status(&self) -> TokenCacheStatus {
         let cache = self.0.cache.as_ref();
@@ -267,14 +272,16 @@ impl JwtVerifier {
         let issuer = self.issuer(&parts)?;
         let Trusted { keys, rules } = &self.0.trusted[issuer];
         // Read first, so that claims never pass for verified by keys that came later.
-        let generation = keys.generation();
+        let by = VerifiedBy {
+            issuer,
+            generation: keys.generation(),
+        };
         self.check_signature(keys, &header, &parts, &signature)
             .map_err(|reason| Refused {
                 reason,
-                by: may_be_too_old(keys, &header, reason).then_some(issuer),
+                by: may_be_too_old(keys, &header, reason).then_some(by),
             })?;
-        let verified_by = VerifiedBy { issuer, generation };
-        Ok(accept(&parts, rules, now, verified_by)?)
+        Ok(accept(&parts, rules, now, by)?)
     }
 
     /// Finds out whose keys and rules a token is for. What it says of that is not verified yet.
@@ -301,17 +308,26 @@ impl JwtVerifier {
         parts: &Parts<'_>,
         signature: &Vec<u8>,
     ) -> Result<(), TokenError> {
-        let keys = keys.get().ok_or(TokenError::KeysUnavailable)?;
-        let (algorithm, candidates) = candidates(&keys, header)?;
-        let backend = self.0.backend;
-        let is_by = |key: &Key| {
-            signature::verifies(backend, algorithm, key.decoding(), parts.signed, signature)
-        };
-        if candidates.into_iter().any(is_by) {
-            Ok(())
-        } else {
-            Err(TokenError::BadSignature)
-        }
+        let KeySet { keys, is_complete } = keys.get();
+        let is_good = candidates(&keys, header).and_then(|(algorithm, candidates)| {
+            let backend = self.0.backend;
+            let is_by = |key: &Key| {
+                signature::verifies(backend, algorithm, key.decoding(), parts.signed, signature)
+            };
+            if candidates.into_iter().any(is_by) {
+                Ok(())
+            } else {
+                Err(TokenError::BadSignature)
+            }
+        });
+        use TokenError as E;
+        is_good.map_err(|reason| match reason {
+            // It may be signed with one of those that are missing.
+            E::AlgorithmNotAllowed | E::UnknownKey | E::BadSignature if !is_complete => {
+                E::KeysUnavailable
+            }
+            reason => reason,
+        })
     }
 }
 
@@ -327,24 +343,6 @@ fn accept(
     let registered = rules.check(&members, now)?;
     let index = claims::index(&payload, members);
     Ok(Claims::verified(payload, index, registered, verified_by))
-}
-
-/// Whether the token's key may be one that was published since the keys were fetched: none has its id, or there are none.
-fn may_be_too_old(keys: &Keys, header: &Header<'_>, reason: TokenError) -> bool {
-    use TokenError as E;
-    keys.may_change()
-        && match reason {
-            E::KeysUnavailable | E::UnknownKey => true,
-            // No key was for the algorithm, or the keys without an id did not fit.
-            E::AlgorithmNotAllowed | E::BadSignature => header.key_id.as_deref().is_none_or(|id| {
-                let keys = keys.get();
-                !keys
-                    .iter()
-                    .flat_map(|keys| keys.iter())
-                    .any(|key| key.id() == Some(id))
-            }),
-            _ => false,
-        }
 }
 
 impl fmt::Debug for JwtVerifier {
@@ -393,34 +391,4 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
 
 fn decode_text(part: &str) -> Result<String, TokenError> {
     String::from_utf8(decode(part)?).map_err(|_| TokenError::Malformed)
-}
-
-/// Chooses the keys that may have signed the token.
-fn candidates<'k>(
-    keys: &'k [Key],
-    header: &Header<'_>,
-) -> Result<(Algorithm, Vec<&'k Key>), TokenError> {
-    let for_algorithm = |key: &'k Key| {
-        let mut algorithms = key.algorithms().iter().copied();
-        let algorithm = algorithms.find(|known| known.as_str() == header.algorithm)?;
-        Some((algorithm, key))
-    };
-    let fitting: Vec<(Algorithm, &Key)> = keys.iter().filter_map(for_algorithm).collect();
-    let (algorithm, _) = *fitting.first().ok_or(TokenError::AlgorithmNotAllowed)?;
-    let with_id = |id: Option<&str>| -> Vec<&Key> {
-        let same = fitting.iter().filter(|(_, key)| key.id() == id);
-        same.map(|(_, key)| *key).collect()
-    };
-    let chosen = match &header.key_id {
-        None => fitting.iter().map(|(_, key)| *key).collect(),
-        Some(id) => match with_id(Some(id)) {
-            same if !same.is_empty() => same,
-            _ => with_id(None),
-        },
-    };
-    match chosen.len() {
-        0 => Err(TokenError::UnknownKey),
-        1..=MAX_TRIED => Ok((algorithm, chosen)),
-        _ => Err(TokenError::AmbiguousKey),
-    }
 }

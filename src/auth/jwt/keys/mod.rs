@@ -3,6 +3,9 @@
 mod algorithm;
 mod der;
 mod error;
+mod fetch_error;
+#[cfg(feature = "jwks")]
+mod fetched;
 mod jwk;
 mod pem;
 mod secret;
@@ -11,6 +14,7 @@ mod source;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
+mod x509_map;
 
 use std::fmt;
 
@@ -21,7 +25,8 @@ use der::PublicKey;
 
 pub use algorithm::Algorithm;
 pub use error::{KeyError, KeyErrorKind};
-pub(crate) use source::{KeySource, Keys, Refresh};
+pub use fetch_error::{FetchError, FetchErrorKind};
+pub(crate) use source::{KeySet, KeySource, Keys, Refresh, SourceStatus};
 
 /// Holds a key that verifies signatures, and the algorithms that it may be used with.
 ///
@@ -153,6 +158,17 @@ impl Key {
     /// The text is not a JWKS, or no key in it is usable.
     pub fn from_jwks(json: &str) -> Result<Vec<Self>, KeyError> {
         jwk::jwks(json)
+    }
+
+    /// Loads the keys of a JSON object that has a certificate as PEM for each key id, as Firebase publishes them.
+    ///
+    /// What is not usable is skipped with a `tracing` warning. Of a certificate nothing but its key is looked at.
+    ///
+    /// # Errors
+    ///
+    /// The text is not such an object, or no key in it is usable.
+    pub fn from_x509_map(json: &str) -> Result<Vec<Self>, KeyError> {
+        x509_map::x509_map(json)
     }
 
     fn public(key: &PublicKey<'_>) -> Result<Self, KeyError> {

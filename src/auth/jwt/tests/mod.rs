@@ -10,8 +10,8 @@ mod wycheproof;
 use std::time::{Duration, SystemTime};
 
 use super::builder::TOKEN_CACHE;
+use super::candidates::MAX_TRIED;
 use super::testing::{NOW, SECRET, base64, hs256, key_pair, now, sign, sign_text, with_header};
-use super::verifier::MAX_TRIED;
 use super::*;
 
 const SEED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoiamRvZTEyMyJ9.X_ZeWSS9qsKDCDczv8C-GE2fccrPQjOh_ALMZJa5jsU";
