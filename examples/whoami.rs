@@ -79,6 +79,12 @@ struct Args {
     /// A file with a JWKS, a set of keys.
     #[arg(long, value_name = "FILE")]
     jwks: Vec<PathBuf>,
+    /// The URL of a JWKS, which is fetched and kept fresh.
+    #[arg(long, value_name = "URL", conflicts_with = "oidc_issuer")]
+    jwks_url: Option<String>,
+    /// An OpenID provider: accept its tokens only, by the keys that it publishes.
+    #[arg(long, value_name = "URL")]
+    oidc_issuer: Option<String>,
     /// Accept tokens for this audience; said several times, for any of them.
     #[arg(long)]
     audience: Vec<String>,
@@ -133,7 +139,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), String> {
-    let mut auth = JwtAuthLayer::new(verifier(&args)?);
+    let mut auth = JwtAuthLayer::new(verifier(&args).await?);
     if args.invalid_token == InvalidToken::Anonymous {
         auth = auth.treat_invalid_token_as_anonymous();
     }
@@ -158,7 +164,7 @@ async fn run(args: Args) -> Result<(), String> {
     Ok(())
 }
 
-fn verifier(args: &Args) -> Result<JwtVerifier, String> {
+async fn verifier(args: &Args) -> Result<JwtVerifier, String> {
     let mut builder = JwtVerifier::builder();
     for audience in &args.audience {
         builder = builder.audience(audience);
@@ -173,23 +179,35 @@ fn verifier(args: &Args) -> Result<JwtVerifier, String> {
         builder = builder.dangerous().accept_short_secrets();
     }
     let keys = keys(args)?;
-    if keys.is_empty() {
-        return Err(
-            "there is no key to verify tokens with: give at least one of --jwt-secret, \
-             --jwt-secret-base64, --jwt-key and --jwks"
-                .into(),
-        );
-    }
-    builder
-        .keys(keys)
-        .map_err(|e| chain(&e))?
-        .build()
-        .map_err(|e| match &e {
-            BuildError::Key(key) if key.kind() == KeyErrorKind::ShortSecret => {
-                format!("{key}; here that is `--short-secret accept`")
-            }
-            _ => chain(&e),
-        })
+    let explained = |error: BuildError| match &error {
+        BuildError::Key(key) if key.kind() == KeyErrorKind::ShortSecret => {
+            format!("{key}; here that is `--short-secret accept`")
+        }
+        _ => chain(&error),
+    };
+    let fetched = match (&args.jwks_url, &args.oidc_issuer) {
+        (Some(url), _) => builder
+            .jwks_url(url)
+            .map_err(|e| format!("--jwks-url: {}", chain(&e)))?,
+        (None, Some(url)) => builder
+            .oidc_issuer(url)
+            .map_err(|e| format!("--oidc-issuer: {}", chain(&e)))?,
+        (None, None) if keys.is_empty() => {
+            return Err(
+                "there is no key to verify tokens with: give at least one of --jwt-secret, \
+                 --jwt-secret-base64, --jwt-key, --jwks, --jwks-url and --oidc-issuer"
+                    .into(),
+            );
+        }
+        (None, None) => {
+            let builder = builder.keys(keys).map_err(|e| chain(&e))?;
+            return builder.build().map_err(explained);
+        }
+    };
+    let all = keys
+        .into_iter()
+        .fold(fetched, |builder, key| builder.key(key));
+    all.build().await.map_err(explained)
 }
 
 fn keys(args: &Args) -> Result<Vec<Key>, String> {

@@ -109,6 +109,7 @@
 //! | `jwks-client` | yes | an HTTP client for keys that are fetched: hyper, with rustls and the system's roots |
 //! | `jwks` | yes, by `jwks-client` | keys that are fetched: [`auth::jwks`](auth) |
 //! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
+//! | `testing` | no | what tests of your service need: tokens, an issuer, a clock, statements as a role |
 //! | `tonic` | no | [`Error`] as a `tonic::Status` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |
 //! | `rust-crypto` | no | signatures by the pure-Rust RustCrypto crates |
@@ -151,6 +152,9 @@ pub mod role;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub mod scope;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod wire;
 
 pub use auth::JwtAuthLayer;

@@ -142,7 +142,11 @@ impl TestIssuer {
     /// Returns the JWKS that it publishes.
     pub fn jwks(&self) -> String {
         let state = self.state();
-        let keys: Vec<_> = state.keys.iter().filter_map(SigningKey::public_jwk).collect();
+        let keys: Vec<_> = state
+            .keys
+            .iter()
+            .filter_map(SigningKey::public_jwk)
+            .collect();
         format!(r#"{{"keys":[{}]}}"#, keys.join(","))
     }
 
@@ -163,7 +167,10 @@ impl TestIssuer {
     fn answer(&self, path: &str) -> Result<Option<Response<Full<Bytes>>>, io::Error> {
         let (base, max_age, fault) = {
             let mut state = self.state();
-            let base = self.url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+            let base = self
+                .url
+                .split_once("://")
+                .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
             let base = base.unwrap_or_default().trim_end_matches('/').to_owned();
             match path.strip_prefix(&*base) {
                 Some("/.well-known/openid-configuration") => state.discovery_requests += 1,
@@ -177,13 +184,17 @@ impl TestIssuer {
             Some(Fault::Silent) => return Ok(None),
             Some(Fault::Status(status)) => {
                 let status = StatusCode::from_u16(status);
-                (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), String::new())
+                (
+                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                    String::new(),
+                )
             }
             Some(Fault::Body(body)) => (StatusCode::OK, body),
             None => match path.strip_prefix(&*base) {
                 Some("/.well-known/openid-configuration") => {
                     let url = self.url.trim_end_matches('/');
-                    let document = json!({ "issuer": &*self.url, "jwks_uri": format!("{url}/jwks") });
+                    let document =
+                        json!({ "issuer": &*self.url, "jwks_uri": format!("{url}/jwks") });
                     (StatusCode::OK, document.to_string())
                 }
                 Some("/jwks") => (StatusCode::OK, self.jwks()),

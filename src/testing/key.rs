@@ -43,10 +43,16 @@ impl SigningKey {
         secret[0] &= 0x7f;
         secret[31] |= 1;
         let der = [P256, &secret].concat();
-        let components = (utils().ec_pub_components_from_private_key)(&der, jsonwebtoken::Algorithm::ES256);
+        let components =
+            (utils().ec_pub_components_from_private_key)(&der, jsonwebtoken::Algorithm::ES256);
         let (_, x, y) = components.expect("the key is a P-256 key");
         let public = json!({ "kty": "EC", "crv": "P-256", "x": base64(&x), "y": base64(&y) });
-        Self::pair(id.into(), Algorithm::ES256, EncodingKey::from_ec_der(&der), public)
+        Self::pair(
+            id.into(),
+            Algorithm::ES256,
+            EncodingKey::from_ec_der(&der),
+            public,
+        )
     }
 
     /// Makes a key pair for `EdDSA`, on Ed25519.
@@ -59,7 +65,12 @@ impl SigningKey {
         let x = (utils().ed_pub_components_from_private_key)(&der, &EllipticCurve::Ed25519);
         let x = x.expect("the key is an Ed25519 key");
         let public = json!({ "kty": "OKP", "crv": "Ed25519", "x": base64(&x) });
-        Self::pair(id.into(), Algorithm::EdDSA, EncodingKey::from_ed_der(&der), public)
+        Self::pair(
+            id.into(),
+            Algorithm::EdDSA,
+            EncodingKey::from_ed_der(&der),
+            public,
+        )
     }
 
     /// Takes a secret of 32 bytes or more, for `HS256`. It has no id.
@@ -151,7 +162,9 @@ impl SigningKey {
         let backend = backend().expect(NO_BACKEND);
         let signer = (backend.signer_factory)(&self.0.algorithm.backend(), &self.0.encoding);
         let signer = signer.expect("the key is one for its algorithm");
-        let signature = signer.try_sign(signed.as_bytes()).expect("it can be signed");
+        let signature = signer
+            .try_sign(signed.as_bytes())
+            .expect("it can be signed");
         format!("{signed}.{}", base64(&signature))
     }
 }

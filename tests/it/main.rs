@@ -8,7 +8,12 @@ mod fuzz;
 mod hyper_server;
 #[cfg(feature = "postgres")]
 mod local_postgres;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "jwks-client",
+    feature = "aws-lc-rs"
+))]
 mod oidc;
 #[cfg(all(feature = "axum", feature = "postgres"))]
 mod readme;
@@ -24,10 +29,22 @@ mod soak;
 mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "testing",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod testing;
 mod tidy;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod todos;
 #[cfg(all(feature = "postgres", feature = "tonic", feature = "aws-lc-rs"))]
 mod tonic_server;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "jwks-client",
+    feature = "aws-lc-rs"
+))]
 mod whoami;

@@ -239,7 +239,7 @@ async fn whoami_names_the_cure_when_it_cannot_start() {
     assert_eq!(
         error,
         "error: there is no key to verify tokens with: give at least one of --jwt-secret, --jwt-secret-base64, \
-         --jwt-key and --jwks\n"
+         --jwt-key, --jwks, --jwks-url and --oidc-issuer\n"
     );
 
     let error = Example::fail(&mut command(&url, "--jwt-key /nowhere"));

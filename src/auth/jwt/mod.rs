@@ -66,5 +66,7 @@ pub use error::TokenError;
 pub use key_status::KeyStatus;
 pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
+#[cfg(feature = "testing")]
+pub(crate) use signature::backend;
 pub use verifier::JwtVerifier;
 pub(crate) use verifier::{Pending, Verdict};

@@ -16,17 +16,17 @@ pub(super) const MAX_RSA_BITS: usize = if cfg!(feature = "aws-lc-rs") {
 };
 
 #[cfg(feature = "aws-lc-rs")]
-pub(super) fn backend() -> Option<&'static CryptoProvider> {
+pub(crate) fn backend() -> Option<&'static CryptoProvider> {
     Some(&jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER)
 }
 
 #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc-rs")))]
-pub(super) fn backend() -> Option<&'static CryptoProvider> {
+pub(crate) fn backend() -> Option<&'static CryptoProvider> {
     Some(&jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER)
 }
 
 #[cfg(not(any(feature = "rust-crypto", feature = "aws-lc-rs")))]
-pub(super) fn backend() -> Option<&'static CryptoProvider> {
+pub(crate) fn backend() -> Option<&'static CryptoProvider> {
     None
 }
 

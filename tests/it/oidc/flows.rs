@@ -21,7 +21,7 @@ fn part(token: &str, part: usize) -> Value {
 #[tokio::test]
 async fn tokens_of_services_and_persons_become_their_roles() {
     let (database, provider) = tokio::join!(database(), provider());
-    let service = service(&database, verifier_of_now(&provider).await).await;
+    let service = service(&database, verifier(&provider).await).await;
     for algorithm in ALGORITHMS {
         let own = service_token(&provider, algorithm).await;
         let header = part(&own, 0);
@@ -49,17 +49,37 @@ async fn tokens_of_services_and_persons_become_their_roles() {
 async fn a_token_for_another_service_is_refused() {
     let provider = provider().await;
     let token = service_token(&provider, "ES256").await;
-    let jwks = get_json(&format!("{}/jwks", provider.issuer()))
-        .await
-        .to_string();
-    let verifier = |audience: &str| {
-        let builder = JwtVerifier::builder().jwks(&jwks).expect("it has keys");
-        builder.audience(audience).build().expect("it has keys")
+    let url = format!("{}/jwks", provider.issuer());
+    let verifier = async |audience: &str| {
+        let builder = JwtVerifier::builder()
+            .jwks_url(&url)
+            .expect("it is on loopback");
+        let built = builder.audience(audience).build().await;
+        built.unwrap_or_else(|e| panic!("{e}"))
     };
-    assert!(verifier(AUDIENCE).verify(&token).is_ok());
-    let error = verifier("https://other.example").verify(&token);
+    assert!(verifier(AUDIENCE).await.verify(&token).is_ok());
+    let error = verifier("https://other.example").await.verify(&token);
     assert_eq!(
         error.expect_err("it is for todos"),
         TokenError::WrongAudience
     );
+    let report = provider.report();
+    assert_eq!((report.discovery_requests, report.jwks_requests), (0, 2));
+}
+
+#[tokio::test]
+async fn of_tokens_that_come_before_the_keys_each_is_accepted_after_one_fetch() {
+    let provider = provider().await;
+    let token = service_token(&provider, "EdDSA").await;
+    let builder = JwtVerifier::builder().oidc_issuer(provider.issuer());
+    let builder = builder.expect("it is on loopback").audience(AUDIENCE);
+    let verifier = builder.build_lazy().unwrap_or_else(|e| panic!("{e}"));
+    assert!(!verifier.is_ready());
+    let all = std::iter::repeat_with(|| verifier.verify_fresh(&token)).take(100);
+    for result in futures_util::future::join_all(all).await {
+        assert!(result.is_ok());
+    }
+    assert!(verifier.is_ready());
+    let report = provider.report();
+    assert_eq!((report.discovery_requests, report.jwks_requests), (1, 1));
 }

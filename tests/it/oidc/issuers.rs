@@ -12,8 +12,8 @@ use crate::support::database;
 async fn a_token_of_one_provider_is_never_accepted_for_the_other() {
     let (database, one, other) = tokio::join!(database(), provider(), provider());
     assert_ne!(one.issuer(), other.issuer());
-    let of_one = verifier_of_now(&one).await;
-    let of_other = verifier_of_now(&other).await;
+    let of_one = verifier(&one).await;
+    let of_other = verifier(&other).await;
     let both = JwtVerifier::of_issuers([of_one.clone(), of_other.clone()]).expect("they differ");
     let both = service(&database, both).await;
     for algorithm in ALGORITHMS {
@@ -41,7 +41,7 @@ async fn a_token_of_one_provider_is_never_accepted_for_the_other() {
 async fn a_provider_that_is_not_trusted_is_nobody() {
     let (database, one, other, third) =
         tokio::join!(database(), provider(), provider(), provider());
-    let both = [verifier_of_now(&one).await, verifier_of_now(&other).await];
+    let both = [verifier(&one).await, verifier(&other).await];
     let both = JwtVerifier::of_issuers(both).expect("they differ");
     let token = service_token(&third, "RS256").await;
     let error = both.verify(&token).expect_err("nobody knows it");

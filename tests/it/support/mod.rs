@@ -2,10 +2,20 @@
 
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "jwks-client",
+    feature = "aws-lc-rs"
+))]
 #[path = "../../../examples/support/local_provider/mod.rs"]
 pub(crate) mod local_provider;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "jwks-client",
+    feature = "aws-lc-rs"
+))]
 #[path = "../../../examples/support/oidc_client.rs"]
 pub(crate) mod oidc_client;
 

@@ -73,7 +73,7 @@ impl Algorithm {
         }
     }
 
-    pub(in crate::auth::jwt) const fn backend(self) -> Backend {
+    pub(crate) const fn backend(self) -> Backend {
         match self {
             Self::HS256 => Backend::HS256,
             Self::HS384 => Backend::HS384,
