@@ -30,8 +30,6 @@ mod sql_files;
 #[cfg(feature = "postgres")]
 mod support;
 #[cfg(all(
-    feature = "axum",
-    feature = "postgres",
     feature = "testing",
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]

@@ -65,7 +65,7 @@ impl Example {
     }
 
     /// Sends a GET request to `/`.
-    #[cfg(feature = "axum")]
+    #[cfg(all(feature = "axum", feature = "jwks-client"))]
     pub(crate) fn get(&self, token: Option<&str>) -> Response {
         use std::io::Write;
         use std::net::TcpStream;
