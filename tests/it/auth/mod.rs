@@ -6,6 +6,8 @@ mod abuse;
 mod as_a_service;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(feature = "jwks-client")]
+mod jwks;
 mod layer;
 pub(crate) mod mint;
 mod postgrest;
