@@ -10,7 +10,8 @@ use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::EllipticCurve;
 use serde_json::{Value, json};
 
-use crate::auth::jwt::{Algorithm, Key, backend};
+use crate::auth::jwt::signature::backend;
+use crate::auth::jwt::{Algorithm, Key};
 
 /// What of PKCS#8 stands before the 32 bytes of a private key, and what says of which kind it is (RFC 5915, RFC 8410).
 const P256: &[u8] = b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\

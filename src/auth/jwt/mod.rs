@@ -48,7 +48,7 @@ pub(crate) mod json;
 mod key_status;
 mod keys;
 mod rules;
-mod signature;
+pub(crate) mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
 pub(crate) mod testing;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
@@ -66,7 +66,5 @@ pub use error::TokenError;
 pub use key_status::KeyStatus;
 pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
-#[cfg(feature = "testing")]
-pub(crate) use signature::backend;
 pub use verifier::JwtVerifier;
 pub(crate) use verifier::{Pending, Verdict};

@@ -19,7 +19,7 @@ async fn npm_fetches_it_also_twice_at_once() {
     let (one, two) = tokio::join!(find(), find());
     let home = one.expect("it is fetched");
     assert_eq!(home, two.expect("it is fetched"));
-    assert_eq!(cache.entries(), [home.clone()]);
+    assert_eq!(cache.entries(), std::slice::from_ref(&home));
     assert!(
         home.join("node_modules/oidc-provider/package.json")
             .exists()

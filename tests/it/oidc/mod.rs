@@ -71,16 +71,13 @@ async fn verifier(provider: &LocalProvider) -> JwtVerifier {
 
 /// A service that answers with the role that it runs as, and the token's subject.
 async fn service(database: &Database, verifier: JwtVerifier) -> Router {
-    let whoami = async |db: RoleScopedConnection| {
+    async fn whoami(db: RoleScopedConnection) -> Result<String, Error> {
         let sql =
             "SELECT current_user || ' ' || (current_setting('request.jwt.claims')::json ->> 'sub')";
-        db.query_one_scalar::<String>(sql, &[]).await
-    };
+        db.query_one_scalar(sql, &[]).await
+    }
     Router::new()
-        .route(
-            "/",
-            get(async move |db| whoami(db).await.map_err(Error::from)),
-        )
+        .route("/", get(whoami))
         .layer(RoleScopeLayer::new(database.pool().await))
         .layer(JwtAuthLayer::new(verifier))
 }

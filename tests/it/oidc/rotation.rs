@@ -170,7 +170,7 @@ async fn rotate(load: &Load) {
     // The old one is withdrawn: it may be accepted until `max-age` is over, and not after that, cached tokens included.
     use_keys("b", &["b"]);
     assert_eq!(load.answers().await, answers(&[("a", 200), ("b", 200)]));
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_secs(61)).await;
     load.fetched(3).await;
     assert_eq!(load.answers().await, answers(&[("a", 401), ("b", 200)]));
     // Tokens of a key that is gone look as those of one that is new: the first of them is worth a fetch, too.
