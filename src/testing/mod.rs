@@ -13,8 +13,8 @@
 //!
 //! # Examples
 //!
-//! A whole test, of policies first and then of the service. [`LocalPostgres`](https://docs.rs/crate/rolescope/latest/source/examples/support)
-//! of the examples, a container, or a server of yours gives it a database.
+//! A whole test, of policies first and then of the service. A container, or a server of yours, gives it a database; this
+//! crate's own tests start one with `examples/support/local_postgres`.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "axum", feature = "postgres"))]
