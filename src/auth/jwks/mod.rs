@@ -26,7 +26,8 @@
 //!
 //! All tokens that wait share one fetch. A token whose key is known never waits, also while a fetch is under way.
 //!
-//! So a new key is known with its first token; where another unknown one came within 30 s before it, 30 s after that one. A key that
+//! So a new key is known with its first token; where another unknown one came within 30 s before it, 30 s after that one. Tokens of
+//! a withdrawn key count among those: publish a new key some time before the old one goes. A key that
 //! the issuer has withdrawn, or replaced under the same id, is refused once the keys were fetched again: within the `max-age`
 //! and the 5 s that a fetch may take; and within `max_key_age` where the issuer cannot be reached. This holds for tokens in
 //! the cache, too.

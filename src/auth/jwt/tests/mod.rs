@@ -5,6 +5,7 @@ mod claims;
 mod forgeries;
 mod kinds;
 mod postgrest;
+#[cfg(feature = "jwks")]
 mod sources;
 mod vectors;
 mod wycheproof;
