@@ -8,6 +8,7 @@ mod life;
 mod rotation;
 #[cfg(feature = "jwks-client")]
 mod server;
+mod waiting;
 
 use std::time::Duration;
 
