@@ -180,8 +180,9 @@ async fn a_client_that_panics_ends_the_keys() {
     let issuer = Issuer::new([&signer]);
     let verifier = verifier(&issuer).await;
     issuer.answers(|_| panic!("the client's own bug"));
-    let waiting = fresh(&verifier, &Signer::new("2").token()).await;
-    assert_eq!(waiting, Err(TokenError::KeysUnavailable));
+    let token = Signer::new("2").token();
+    let waiting = tokio::time::timeout(Duration::from_secs(20), fresh(&verifier, &token)).await;
+    assert_eq!(waiting, Ok(Err(TokenError::KeysUnavailable)));
     assert_eq!(
         outcome(&verifier, &signer.token()),
         Err(TokenError::KeysUnavailable)

@@ -35,8 +35,11 @@ async fn a_request_that_waits_is_answered_by_the_service_that_was_ready() {
     assert!(seen.is_none(), "nobody is let in before the key is known");
 
     issuer.release();
-    let answered = tokio::spawn(answered);
-    let (seen, answer) = handle.next_request().await.unwrap();
+    let mut answered = tokio::spawn(answered);
+    let (seen, answer) = tokio::select! {
+        seen = handle.next_request() => seen.unwrap(),
+        early = &mut answered => panic!("it did not reach the service: {early:?}"),
+    };
     assert!(
         !Access::from_extensions(seen.extensions())
             .unwrap()
