@@ -2,3 +2,6 @@
 
 #[doc = include_str!("identity_providers.md")]
 pub mod identity_providers {}
+
+#[doc = include_str!("tokens_from_sql.md")]
+pub mod tokens_from_sql {}
