@@ -1,6 +1,7 @@
 //! `examples/sql/basic_auth.sql` and `examples/sql/sessions.sql`: what they promise, and what is tried against them.
 
 mod example;
+mod guide;
 mod http;
 mod mails;
 mod passwords;
