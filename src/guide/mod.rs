@@ -18,3 +18,6 @@ pub mod basic_auth {}
 #[doc = include_str!("../../examples/sql/sessions.sql")]
 #[doc = "```"]
 pub mod sessions {}
+
+#[doc = include_str!("tokens_from_sql.md")]
+pub mod tokens_from_sql {}
