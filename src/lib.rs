@@ -93,7 +93,8 @@
 //! To issue tokens, with claims that SQL functions return: [Tokens made by SQL functions](guide::tokens_from_sql).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers).
+//! provider](guide::identity_providers). Users with passwords and sessions of your own, in SQL: the chapters `basic_auth` and
+//! `sessions` of the [guide].
 //!
 //! # Handlers of other frameworks
 //!
