@@ -121,7 +121,7 @@ CREATE TABLE basic_auth.known_addresses (
     PRIMARY KEY (user_id, address)
 );
 
--- Counts an attempt, or refuses it with 429. Others with the same key wait until this transaction ends, so that ten at
+-- Counts an attempt, or refuses it: rolescope and PostgREST answer 429 with Retry-After. Others with the same key wait until this transaction ends, so that ten at
 -- once count as ten. Refused ones are not counted: the transaction is rolled back.
 CREATE FUNCTION basic_auth.count_attempt(kind text, key text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
@@ -138,8 +138,9 @@ BEGIN
     RETURNING a.count_until INTO until;
     wait := until - clock_timestamp() - limits.burst * limits.refill;
     IF wait > '0' THEN
-        RAISE SQLSTATE 'PT429' USING MESSAGE = 'too many attempts',
-            HINT = format('Try again in %s seconds.', ceil(extract(epoch FROM wait)));
+        RAISE SQLSTATE 'PGRST' USING
+            MESSAGE = '{"code": "too_many_attempts", "message": "too many attempts, try again later"}',
+            DETAIL = format('{"status": 429, "headers": {"Retry-After": "%s"}}', ceil(extract(epoch FROM wait)));
     END IF;
 END $$;
 
@@ -236,36 +237,36 @@ BEGIN
     RETURN owner.id;
 END $$;
 
--- Asks for a mail. NOTIFY only wakes the mailer: whoever has a session in this database may listen, and hears nothing.
-CREATE FUNCTION basic_auth.request_mail(kind text, email text, pass text, address inet) RETURNS void
+CREATE FUNCTION basic_auth.count_mail(email text, address inet) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF address IS NOT NULL THEN
-        PERFORM basic_auth.count_attempt('mail: address', host(basic_auth.network(address)));
-    END IF;
-    PERFORM basic_auth.count_attempt('mail: account', lower(email COLLATE "C"));
-    INSERT INTO basic_auth.mail_requests (kind, email, pass) VALUES (kind, email, pass);
-    NOTIFY basic_auth_mail;
-END $$;
-
--- Always the same answer. Known addresses are sent a mail that says so; a user is made of unknown ones when they are
--- verified, with the password of the sign-up whose mail it was and with no role but the one of the settings.
-CREATE FUNCTION public.signup(email text, password text, address inet DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF basic_auth.is_email(email) IS NOT TRUE THEN
         RAISE SQLSTATE 'PT422' USING MESSAGE = 'not an e-mail address';
     END IF;
-    PERFORM basic_auth.request_mail('signup', email, basic_auth.hash_password(password), address);
+    IF address IS NOT NULL THEN
+        PERFORM basic_auth.count_attempt('mail: address', host(basic_auth.network(address)));
+    END IF;
+    PERFORM basic_auth.count_attempt('mail: account', lower(email COLLATE "C"));
+END $$;
+
+-- Always the same answer. Known addresses are sent a mail that says so; a user is made of unknown ones when they are
+-- verified, with the password of the sign-up whose mail it was and with no role but the one of the settings.
+-- NOTIFY only wakes the mailer: whoever has a session in this database may listen, and hears nothing.
+CREATE FUNCTION public.signup(email text, password text, address inet DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM basic_auth.count_mail(email, address);
+    INSERT INTO basic_auth.mail_requests (kind, email, pass)
+    VALUES ('signup', email, basic_auth.hash_password(password));
+    NOTIFY basic_auth_mail;
 END $$;
 
 CREATE FUNCTION public.request_password_reset(email text, address inet DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF basic_auth.is_email(email) IS NOT TRUE THEN
-        RAISE SQLSTATE 'PT422' USING MESSAGE = 'not an e-mail address';
-    END IF;
-    PERFORM basic_auth.request_mail('reset', email, NULL, address);
+    PERFORM basic_auth.count_mail(email, address);
+    INSERT INTO basic_auth.mail_requests (kind, email) VALUES ('reset', email);
+    NOTIFY basic_auth_mail;
 END $$;
 
 -- The mails to send, as the role `mailer`. Send them before the COMMIT: what is rolled back is asked for again. Tokens are
