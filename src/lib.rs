@@ -91,7 +91,7 @@
 //! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers).
+//! provider](guide::identity_providers). Where the provider has no tokens to verify: [Sign in with GitHub](guide::github).
 //!
 //! # Handlers of other frameworks
 //!

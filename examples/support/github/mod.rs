@@ -170,7 +170,10 @@ async fn finish(sign_in: &SignIn, headers: &HeaderMap, answer: Answer) -> Result
 /// Cross-site requests do not have the cookie, and so get nothing.
 async fn token(State(sign_in): State<Arc<SignIn>>, headers: HeaderMap) -> Response {
     let cookie = sign_in.refresh();
-    let refreshed = match cookie.of(&headers) {
+    // Nor does a neighbour on a subdomain get one, to whom browsers do lend it. Old ones do not say who asks.
+    let asked_by = headers.get("sec-fetch-site");
+    let is_own = asked_by.is_none_or(|site| site == "same-origin");
+    let refreshed = match cookie.of(&headers).filter(|_| is_own) {
         Some(refresh) => sign_in.sessions.refresh(refresh).await,
         None => Err(Refusal::NoSession),
     };

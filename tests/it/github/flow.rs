@@ -1,12 +1,13 @@
 //! The way in: what travels, what is kept where, and what the token is good for.
 
-use axum::http::Method;
+use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
+use axum::http::{Method, Request};
 
 use super::browser::{Browser, location};
 use super::*;
 use crate::support::oidc_client::parameter;
-use crate::support::service::Reply;
+use crate::support::service::{self, Reply};
 
 fn set_cookies(reply: &Reply) -> Vec<String> {
     let cookies = reply.headers.get_all(SET_COOKIE).iter();
@@ -74,6 +75,17 @@ async fn a_sign_in_gives_a_session_whose_tokens_the_service_takes() {
         service.column(session).await,
         ["web_user alice@example.com true a browser of tests"]
     );
+
+    // A page on a subdomain makes the browser send the cookie, and gets nothing for it.
+    let neighbour = Request::post("/auth/github/token")
+        .header(
+            "cookie",
+            format!("__Host-refresh={}", alice.cookies[0]["__Host-refresh"]),
+        )
+        .header("sec-fetch-site", "same-site");
+    let neighbour = neighbour.body(Body::empty()).expect("it is well formed");
+    let refused = service::send(&service.router, neighbour).await;
+    assert_eq!(refused.status, 401, "{refused:?}");
 
     // Each refresh rotates; one that comes back much later ends the session.
     let first = alice.cookies[0].clone();

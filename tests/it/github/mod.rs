@@ -1,8 +1,10 @@
 //! Sign-in with GitHub: a browser, a real OAuth server and a real database. Fakes only for what that server never does.
 
 mod browser;
+mod example;
 mod faults;
 mod flow;
+mod guide;
 mod identities;
 mod refusals;
 mod sql;

@@ -101,6 +101,19 @@ async fn no_token_is_the_broker() {
 }
 
 #[tokio::test]
+async fn a_pool_finds_nothing_wrong_with_what_the_file_makes() {
+    let service = start().await;
+    let problems = service.pool.setup_problems().await.expect("it can ask");
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let of_this = |problem: &&String| {
+        ["github", "broker", "refuse_tokens"]
+            .iter()
+            .any(|word| problem.contains(word))
+    };
+    assert_eq!(problems.iter().find(of_this), None);
+}
+
+#[tokio::test]
 async fn no_user_has_the_brokers_role() {
     let service = start().await;
     let broker = &service.broker;
