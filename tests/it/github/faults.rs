@@ -13,6 +13,7 @@ use super::refusals::assert_refused;
 use super::*;
 use crate::support::events::Recorder;
 use crate::support::oidc_client::parameter;
+use crate::support::proxy::within;
 
 /// In no answer and no line of the log.
 const CODE: &str = "a-code-that-nobody-sees";
@@ -24,8 +25,8 @@ const LEAK: &str = "words-of-the-provider";
 enum Says {
     Json(u16, &'static str),
     Text(u16, &'static str),
-    /// Without an end.
-    Flood,
+    /// What would be good, were it not so long.
+    Large(&'static str),
     /// Not at all.
     Hangs,
     /// A head, and then nothing.
@@ -33,15 +34,12 @@ enum Says {
     Redirect,
 }
 
-const GOOD_TOKEN: Says = Says::Json(
-    200,
-    r#"{"access_token":"gho_a_token_that_nobody_sees","scope":"read:user,user:email","token_type":"bearer"}"#,
-);
-const GOOD_USER: Says = Says::Json(200, r#"{"login":"octocat","id":583231}"#);
-const GOOD_EMAILS: Says = Says::Json(
-    200,
-    r#"[{"email":"octocat@example.com","primary":true,"verified":true}]"#,
-);
+const TOKEN_ANSWER: &str = r#"{"access_token":"gho_a_token_that_nobody_sees","scope":"read:user,user:email","token_type":"bearer"}"#;
+const USER_ANSWER: &str = r#"{"login":"octocat","id":583231}"#;
+const EMAILS_ANSWER: &str = r#"[{"email":"octocat@example.com","primary":true,"verified":true}]"#;
+const GOOD_TOKEN: Says = Says::Json(200, TOKEN_ANSWER);
+const GOOD_USER: Says = Says::Json(200, USER_ANSWER);
+const GOOD_EMAILS: Says = Says::Json(200, EMAILS_ANSWER);
 
 async fn say(says: Says) -> Response {
     let response = Response::builder();
@@ -54,11 +52,9 @@ async fn say(says: Says) -> Response {
             .status(status)
             .header(CONTENT_TYPE, "text/html")
             .body(Body::from(body)),
-        Says::Flood => response
+        Says::Large(good) => response
             .header(CONTENT_TYPE, "application/json")
-            .body(Body::from_stream(futures_util::stream::repeat_with(|| {
-                Ok::<_, std::convert::Infallible>("[".repeat(1 << 16))
-            }))),
+            .body(Body::from(format!("{}{good}", " ".repeat(1 << 20)))),
         Says::Hangs => std::future::pending().await,
         Says::HangsHalfWay => {
             response
@@ -219,7 +215,11 @@ async fn what_a_provider_does_wrong_is_a_clear_answer_without_secrets() {
         (token(Says::Text(503, "")), unavailable, unreadable),
         // The client's secret is not carried elsewhere.
         (token(Says::Redirect), unavailable, unreadable),
-        (token(Says::Flood), unavailable, "GitHub cannot be asked"),
+        (
+            token(Says::Large(TOKEN_ANSWER)),
+            unavailable,
+            "GitHub cannot be asked",
+        ),
         (
             user(Says::Json(401, r#"{"message":"words-of-the-provider"}"#)),
             unavailable,
@@ -278,7 +278,11 @@ async fn what_a_provider_does_wrong_is_a_clear_answer_without_secrets() {
             unavailable,
             unreadable,
         ),
-        (user(Says::Flood), unavailable, "GitHub cannot be asked"),
+        (
+            user(Says::Large(USER_ANSWER)),
+            unavailable,
+            "GitHub cannot be asked",
+        ),
         (
             emails(Says::Json(404, r#"{"message":"words-of-the-provider"}"#)),
             unavailable,
@@ -289,7 +293,11 @@ async fn what_a_provider_does_wrong_is_a_clear_answer_without_secrets() {
             unavailable,
             unreadable,
         ),
-        (emails(Says::Flood), unavailable, "GitHub cannot be asked"),
+        (
+            emails(Says::Large(EMAILS_ANSWER)),
+            unavailable,
+            "GitHub cannot be asked",
+        ),
     ] {
         let provider = fake(token, user, emails).await;
         let reply = sign_in(&routes_of(&database, settings(&provider)).await).await;
@@ -324,7 +332,7 @@ async fn a_provider_that_does_not_answer_is_given_up() {
             } else {
                 50
             });
-            let reply = sign_in(&routes_of(&database, settings).await).await;
+            let reply = within(sign_in(&routes_of(&database, settings).await)).await;
             assert_refused(&reply, 504, "github_unavailable");
         }
     }

@@ -74,9 +74,13 @@ async fn only_the_browser_that_began_a_sign_in_ends_it() {
     }
     // Of two cookies, a neighbour has planted one.
     let mine = alice.cookies[0][ATTEMPT].clone();
-    let planted = format!("1; {ATTEMPT}={mine}");
-    alice.cookies[0].insert(ATTEMPT.to_owned(), planted);
-    assert_refused(&alice.visit(&callback).await, 400, "sign_in_not_begun");
+    for planted in [
+        format!("1; {ATTEMPT}={mine}"),
+        format!("{mine}; {ATTEMPT}=1"),
+    ] {
+        alice.cookies[0].insert(ATTEMPT.to_owned(), planted);
+        assert_refused(&alice.visit(&callback).await, 400, "sign_in_not_begun");
+    }
     for cookie in [
         "",
         ".",
