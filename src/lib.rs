@@ -91,7 +91,8 @@
 //! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers). Where the provider has no tokens to verify: [Sign in with GitHub](guide::github).
+//! provider](guide::identity_providers). Users with passwords and sessions of your own, in SQL: the chapters `basic_auth` and
+//! `sessions` of the [guide]. With GitHub: [Sign in with GitHub](guide::github).
 //!
 //! # Handlers of other frameworks
 //!

@@ -1,5 +1,12 @@
 //! Every test against a real PostgreSQL or over real HTTP, in one binary.
 
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "issuer",
+    feature = "aws-lc-rs"
+))]
+mod accounts;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
@@ -14,6 +21,11 @@ mod fuzz;
 mod github;
 #[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
 mod hyper_server;
+#[cfg(all(
+    feature = "issuer",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod issuer;
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(all(
