@@ -94,7 +94,7 @@
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
 //! provider](guide::identity_providers). Users with passwords and sessions of your own, in SQL: the chapters `basic_auth` and
-//! `sessions` of the [guide].
+//! `sessions` of the [guide]. With GitHub: [Sign in with GitHub](guide::github).
 //!
 //! # Handlers of other frameworks
 //!

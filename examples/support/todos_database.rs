@@ -31,6 +31,8 @@ pub(crate) struct Names {
     pub(crate) accounts: String,
     /// Sends its mails.
     pub(crate) mailer: String,
+    /// Says who somebody is at GitHub, where people sign in with it.
+    pub(crate) identity_broker: String,
 }
 
 impl Names {
@@ -52,6 +54,7 @@ impl Names {
             web_user: format!("{prefix}web_user"),
             accounts: format!("{prefix}accounts"),
             mailer: format!("{prefix}mailer"),
+            identity_broker: format!("{prefix}identity_broker"),
             prefix,
         }
     }
@@ -64,6 +67,7 @@ impl Names {
             ("web_user", &self.web_user),
             ("accounts", &self.accounts),
             ("mailer", &self.mailer),
+            ("identity_broker", &self.identity_broker),
         ];
         names.iter().fold(sql.to_owned(), |sql, (variable, name)| {
             sql.replace(&format!(":\"{variable}\""), name)
@@ -137,6 +141,7 @@ impl TodosDatabase {
             web_user,
             accounts,
             mailer,
+            identity_broker,
             ..
         } = &self.login.names;
         let run = async |sql: String| {
@@ -149,7 +154,7 @@ impl TodosDatabase {
             run(drop_database + " WITH (FORCE)").await?;
         }
         run(format!(
-            "DROP ROLE IF EXISTS {authenticator}, {anon}, {web_user}, {accounts}, {mailer}"
+            "DROP ROLE IF EXISTS {authenticator}, {anon}, {web_user}, {accounts}, {mailer}, {identity_broker}"
         ))
         .await?;
         Ok(())
@@ -162,7 +167,7 @@ async fn remove_leftovers(admin: &Client) {
         "SELECT kind, name FROM (
             SELECT 'DATABASE', datname FROM pg_database WHERE datname ~ '^{UNIQUE}[0-9a-f]{{16}}_todos$'
             UNION ALL
-            SELECT 'ROLE', rolname FROM pg_roles WHERE rolname ~ '^{UNIQUE}[0-9a-f]{{16}}_(authenticator|anon|web_user|accounts|mailer)$'
+            SELECT 'ROLE', rolname FROM pg_roles WHERE rolname ~ '^{UNIQUE}[0-9a-f]{{16}}_(authenticator|anon|web_user|accounts|mailer|identity_broker)$'
          ) AS made (kind, name)
          WHERE NOT EXISTS (
             SELECT FROM pg_stat_activity WHERE application_name = left(made.name, {})

@@ -21,3 +21,9 @@ pub mod sessions {}
 
 #[doc = include_str!("tokens_from_sql.md")]
 pub mod tokens_from_sql {}
+
+#[doc = include_str!("github.md")]
+#[doc = "```sql"]
+#[doc = include_str!("../../examples/sql/github.sql")]
+#[doc = "```"]
+pub mod github {}

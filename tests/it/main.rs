@@ -11,6 +11,14 @@ mod accounts;
 mod auth;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod fuzz;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "jwks-client",
+    feature = "aws-lc-rs",
+    feature = "issuer"
+))]
+mod github;
 #[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
 mod hyper_server;
 #[cfg(all(

@@ -114,6 +114,7 @@ fn the_readme_shows_what_runs() {
         "cargo run --example todos",
         "cargo run --example accounts --features issuer",
         "cargo run --example oidc",
+        "cargo run --example github --features issuer",
         "cargo run --example hyper_server",
         "cargo run --example tonic_server --features tonic",
         "cargo run --release --example soak",

@@ -93,6 +93,13 @@ impl LocalProvider {
         answer.unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Has its user API answer this from now on: what `github` was at the start.
+    pub(crate) fn use_github(&self, github: &Value) {
+        let line = json!({ "github": github });
+        let answer = self.answer(&format!("{line}\n"));
+        answer.unwrap_or_else(|e| panic!("{e}"));
+    }
+
     /// Returns how often it was asked for what.
     pub(crate) fn report(&self) -> Report {
         self.answer("{}\n").unwrap_or_else(|e| panic!("{e}"))

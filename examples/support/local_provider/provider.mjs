@@ -1,13 +1,17 @@
 // An OpenID provider on a free port of 127.0.0.1, for examples and tests. It ends when its standard input does.
 //
-// The argument is JSON: { port, issuerPath, audience, tokenSeconds, jwksCacheControl, clients, accounts }.
+// The argument is JSON: { port, issuerPath, audience, tokenSeconds, jwksCacheControl, clients, accounts, github }.
 //   clients:  [{ client_id, client_secret?, redirect_uris?, alg, claims }]; one without redirect_uris gets tokens of its own
 //             (client_credentials), one with them in the name of an account (authorization_code with PKCE).
 //   accounts: { name: claims }. Whoever wants to be one only says so: there are no passwords.
 // `claims` are put into the access tokens, which are JWTs (RFC 9068) for `audience`, signed with `alg`.
 //
+// With `github` it is a plain OAuth 2 provider (no `openid`, opaque tokens) with the user API of GitHub behind it:
+//   github:   { name: { user, emails } }, what `{issuer}/api/user` and `{issuer}/api/user/emails` answer for an account.
+//
 // It answers each line of its standard input with a line of its standard output, JSON both:
 //   { "sign": "b", "publish": ["a", "b"] }   from now on the keys b sign, and the keys of a and b are in the JWKS
+//   { "github": { .. } }                     from now on these are what the user API answers
 //   {}                                       nothing
 // The answer is { issuer, jwksRequests, discoveryRequests }, the numbers since the start. The first line comes by itself.
 
@@ -56,7 +60,7 @@ async function use(sign, publish) {
     })),
     cookies: { keys: ['of a provider for tests'] },
     pkce: { required: () => true },
-    scopes: ['openid', 'todos'],
+    scopes: config.github ? ['read:user', 'user:email'] : ['openid', 'todos'],
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'] },
     extraTokenClaims: (_, token) => (token.accountId
       ? config.accounts[token.accountId]
@@ -68,7 +72,7 @@ async function use(sign, publish) {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       resourceIndicators: {
-        enabled: true,
+        enabled: !config.github,
         defaultResource: () => config.audience,
         useGrantedResource: () => true,
         getResourceServerInfo: (_, audience, client) => ({
@@ -90,15 +94,19 @@ async function use(sign, publish) {
   handler = next.callback();
 }
 
-// Asks who it is, unless the client or the answer says so.
+// Asks who it is, unless the client or the answer says so. Whoever wants to be nobody is denied.
 async function logIn(req, res) {
   const { params } = await provider.interactionDetails(req, res);
   const accountId = new URL(req.url, issuer).searchParams.get('as') ?? params.login_hint;
+  if (accountId === 'nobody') {
+    await provider.interactionFinished(req, res, { error: 'access_denied', error_description: 'they said no' });
+    return;
+  }
   if (Object.hasOwn(config.accounts, accountId)) {
     await provider.interactionFinished(req, res, { login: { accountId } });
     return;
   }
-  const links = Object.keys(config.accounts).map((account) => `<p><a href="?as=${account}">I am ${account}</a>`);
+  const links = [...Object.keys(config.accounts), 'nobody'].map((account) => `<p><a href="?as=${account}">I am ${account}</a>`);
   res.setHeader('content-type', 'text/html; charset=utf-8');
   res.end(`<!doctype html><title>Log in</title><h1>Who are you?</h1>${links.join('')}`);
 }
@@ -106,10 +114,30 @@ async function logIn(req, res) {
 // Nobody is asked for their consent.
 async function grant({ oidc: { client: { clientId }, session: { accountId } } }) {
   const granted = new provider.Grant({ accountId, clientId });
-  granted.addOIDCScope('openid todos');
-  granted.addResourceScope(config.audience, 'todos');
+  if (config.github) {
+    granted.addOIDCScope('read:user user:email');
+  } else {
+    granted.addOIDCScope('openid todos');
+    granted.addResourceScope(config.audience, 'todos');
+  }
   await granted.save();
   return granted;
+}
+
+// GitHub's user API, as far as a sign-in asks it: https://docs.github.com/en/rest/users.
+async function userApi(req, res) {
+  const answer = (status, body) => {
+    res.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(body));
+  };
+  if (!req.headers['user-agent']) return answer(403, { message: 'a User-Agent is required' });
+  const [scheme, value] = (req.headers.authorization ?? '').split(' ');
+  const token = /^bearer$/i.test(scheme) && value ? await provider.AccessToken.find(value) : undefined;
+  if (!token) return answer(401, { message: 'Bad credentials' });
+  const { user, emails } = config.github[token.accountId];
+  const scopes = token.scope?.split(' ') ?? [];
+  if (req.url === `${path}/api/user`) return answer(200, user);
+  if (req.url === `${path}/api/user/emails` && scopes.includes('user:email')) return answer(200, emails);
+  return answer(404, { message: 'Not Found' });
 }
 
 const path = config.issuerPath ?? '';
@@ -118,6 +146,8 @@ const server = createServer((req, res) => {
     res.writeHead(404).end();
   } else if (req.url.startsWith(`${path}/interaction/`)) {
     logIn(req, res).catch((error) => res.writeHead(400).end(String(error)));
+  } else if (config.github && req.url.startsWith(`${path}/api/`)) {
+    userApi(req, res).catch((error) => res.writeHead(500).end(String(error)));
   } else {
     req.originalUrl = req.url;
     req.url = req.url.slice(path.length);
@@ -135,8 +165,9 @@ const answer = () => console.log(JSON.stringify({
 }));
 answer();
 for await (const line of createInterface({ input: process.stdin })) {
-  const { sign, publish } = JSON.parse(line);
+  const { sign, publish, github } = JSON.parse(line);
   if (sign) await use(sign, publish);
+  if (github) config.github = github;
   answer();
 }
 process.exit();

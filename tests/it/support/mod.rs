@@ -1,5 +1,14 @@
 //! What the tests share: one PostgreSQL for the whole binary, one database per test.
 
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "jwks-client",
+    feature = "aws-lc-rs",
+    feature = "issuer"
+))]
+#[path = "../../../examples/support/github/mod.rs"]
+pub(crate) mod github;
 #[path = "../../../examples/support/local_postgres/mod.rs"]
 pub(crate) mod local_postgres;
 #[cfg(all(
