@@ -13,9 +13,10 @@
 //! 8. `aud` names the configured audience. Where none is configured there is no `aud`.
 //! 9. `iss` is the configured issuer, where one is configured.
 //! 10. The claims that are required are there, and have the values that are required.
+//! 11. It is not among the [`Revocations`], where the verifier was given some.
 //!
 //! What was accepted is kept for a while, in a cache of the verifier's own: the same token is then known by its text, and
-//! only its times are checked again. See [`token_cache`](JwtVerifierBuilder::token_cache).
+//! only its times, and whether it is revoked, are checked again. See [`token_cache`](JwtVerifierBuilder::token_cache).
 //!
 //! # Examples
 //!
@@ -50,6 +51,7 @@ pub(crate) mod json;
 mod key_status;
 mod keys;
 mod kinds;
+mod revocations;
 mod rules;
 pub(crate) mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
@@ -71,5 +73,11 @@ pub use key_status::KeyStatus;
 pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
 #[cfg(feature = "jwks")]
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
+#[cfg(feature = "postgres")]
+pub(crate) use revocations::{
+    Content as RevokedContent, Feed as RevocationFeed, MAX_ENTRIES as MAX_REVOCATIONS,
+    WeakRevocations,
+};
+pub use revocations::{Revocation, RevocationError, RevocationStatus, Revocations};
 pub use verifier::JwtVerifier;
 pub(crate) use verifier::{Pending, Verdict};
