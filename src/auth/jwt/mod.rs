@@ -51,6 +51,8 @@ pub(crate) mod json;
 mod key_status;
 mod keys;
 mod kinds;
+#[cfg(feature = "issuer")]
+mod payload;
 mod revocations;
 mod rules;
 pub(crate) mod signature;
@@ -70,9 +72,13 @@ pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;
 pub use key_status::KeyStatus;
+#[cfg(feature = "issuer")]
+pub(crate) use keys::private;
 pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
 #[cfg(feature = "jwks")]
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
+#[cfg(feature = "issuer")]
+pub(crate) use payload::PayloadRules;
 #[cfg(feature = "postgres")]
 pub(crate) use revocations::{
     Content as RevokedContent, Feed as RevocationFeed, MAX_ENTRIES as MAX_REVOCATIONS,
@@ -80,4 +86,6 @@ pub(crate) use revocations::{
 };
 pub use revocations::{Revocation, RevocationError, RevocationStatus, Revocations};
 pub use verifier::JwtVerifier;
+#[cfg(feature = "issuer")]
+pub(crate) use verifier::MAX_LENGTH;
 pub(crate) use verifier::{Pending, Verdict};
