@@ -82,7 +82,7 @@ async fn what_is_committed_during_a_read_is_read_after_it() {
     let query = "SELECT claim, value, issued_before FROM basic_auth.revoked, \
                  (SELECT pg_advisory_xact_lock_shared(17)::text) AS gate";
     let patient = patient(&database.url("authenticator")).query(query);
-    let listener = listening(patient.heartbeat(NEVER).answer_timeout(NEVER)).await;
+    let listener = listening(patient.heartbeat(NEVER / 2).answer_timeout(NEVER)).await;
     let app = app(listener.revocations());
     let gate = database.admin().await;
     run(&gate, "SELECT pg_advisory_lock(17)").await;
@@ -90,8 +90,11 @@ async fn what_is_committed_during_a_read_is_read_after_it() {
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
                    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
     within(async {
-        let count = async || admin.query_one(waiting, &[]).await.expect("it runs").get(0);
-        while count().await != 1_i64 {
+        let count = async || -> i64 {
+            let row = admin.query_one(waiting, &[]).await;
+            row.expect("it runs").get(0)
+        };
+        while count().await != 1 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
