@@ -5,3 +5,6 @@ pub mod identity_providers {}
 
 #[doc = include_str!("revocation.md")]
 pub mod revocation {}
+
+#[doc = include_str!("tokens_from_sql.md")]
+pub mod tokens_from_sql {}

@@ -6,6 +6,11 @@ mod auth;
 mod fuzz;
 #[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
 mod hyper_server;
+#[cfg(all(
+    feature = "issuer",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod issuer;
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(all(
