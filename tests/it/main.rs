@@ -1,5 +1,12 @@
 //! Every test against a real PostgreSQL or over real HTTP, in one binary.
 
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "issuer",
+    feature = "aws-lc-rs"
+))]
+mod accounts;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]

@@ -112,6 +112,7 @@ fn the_readme_shows_what_runs() {
     let readme = read("README.md");
     for command in [
         "cargo run --example todos",
+        "cargo run --example accounts --features issuer",
         "cargo run --example oidc",
         "cargo run --example hyper_server",
         "cargo run --example tonic_server --features tonic",
