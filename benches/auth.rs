@@ -25,7 +25,7 @@ use http_body_util::Full;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rolescope::auth::Access;
-use rolescope::auth::jwt::Key;
+use rolescope::auth::jwt::{Key, Revocation, Revocations};
 use rolescope::{JwtAuthLayer, JwtVerifier, RoleName, RolePolicy};
 use serde_json::{Value, json};
 use tower::{Layer, Service, service_fn};
@@ -281,6 +281,42 @@ fn roles<'a>() -> Vec<Task<'a>> {
     rows.into()
 }
 
+/// A token in the cache, of a verifier that does not ask what is revoked, and of one that does.
+fn revocations<'a>() -> Vec<Task<'a>> {
+    let signed = Signed::new(Algorithm::HS256);
+    let session = |number: u32| Revocation::new("sid", format!("session {number}"));
+    let of_set = |set: &Revocations| {
+        let builder = JwtVerifier::builder().key(signed.key.clone());
+        let builder = builder.audience("todos").revocations(set);
+        builder.build().expect("there is a crypto backend")
+    };
+    let asking = |verifier: JwtVerifier| {
+        let token = signed.token.clone();
+        move || assert!(black_box(verifier.verify(&token)).is_ok())
+    };
+    let set = Revocations::new();
+    set.replace((0..100_000).map(session)).expect("room");
+    let changed = asking(of_set(&set));
+    let unchanged = Revocations::new();
+    unchanged
+        .replace((0..100_000).map(session))
+        .expect("there is room");
+    vec![
+        task("in the cache", asking(signed.verifier(1 << 24))),
+        task(
+            "in the cache, 100 000 others revoked",
+            asking(of_set(&unchanged)),
+        ),
+        task("the same, each time after a change", move || {
+            set.revoke(session(17)).expect("it is there already");
+            changed();
+        }),
+        task("a clock, which a listener's set reads besides", || {
+            black_box(std::time::Instant::now());
+        }),
+    ]
+}
+
 fn against_each_other() {
     println!("\n| | median | of the first | more than it |\n|---|---|---|---|");
     let mut plain = requests();
@@ -296,6 +332,7 @@ fn against_each_other() {
         against_the_first(tokens(&signed).into());
     }
     against_the_first(roles());
+    against_the_first(revocations());
 }
 
 fn main() {
@@ -319,6 +356,7 @@ fn main() {
             by_themselves(&mut criterion, "token", tokens(&signed).into());
         }
         by_themselves(&mut criterion, "role", roles());
+        by_themselves(&mut criterion, "revocations", revocations());
     }
     if !chosen("--test") && !chosen("--profile-time") {
         against_each_other();

@@ -10,10 +10,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::{Parser, ValueEnum};
 use rolescope::auth::jwt::{Algorithm, BuildError, Key, KeyErrorKind};
+use rolescope::scope::revocation::RevocationListener;
 use rolescope::{
     Claims, Error, JwtAuthLayer, JwtVerifier, RolePolicy, RoleScopeLayer, RoleScopedConnection,
     RoleScopedPool,
@@ -29,7 +31,10 @@ fn app(auth: JwtAuthLayer, scope: RoleScopeLayer) -> Router {
         .layer(TraceLayer::new_for_http())
         .layer(auth)
         .layer(scope);
-    Router::new().route("/", get(whoami)).layer(layers)
+    Router::new()
+        .route("/", get(whoami))
+        .route("/logout", post(logout))
+        .layer(layers)
 }
 
 #[derive(Serialize)]
@@ -57,6 +62,12 @@ async fn whoami(claims: Option<Claims>, db: RoleScopedConnection) -> Result<Json
         session_user: row.get(1),
         claims: row.get(2),
     }))
+}
+
+/// Ends the caller's session, where the database has those of `sql/sessions.sql`.
+async fn logout(db: RoleScopedConnection) -> Result<StatusCode, Error> {
+    db.execute("SELECT logout()", &[]).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tells each caller who they are to the database.
@@ -103,6 +114,9 @@ struct Args {
     /// What becomes of a secret of less than 32 bytes, which can be guessed.
     #[arg(long, value_enum, default_value_t = ShortSecret::Refuse)]
     short_secret: ShortSecret,
+    /// Refuse tokens that the database says are revoked, as with `sql/sessions.sql`: `POST /logout` ends the caller's session.
+    #[arg(long)]
+    revocations: bool,
     /// The port to listen on; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -177,6 +191,11 @@ async fn verifier(args: &Args) -> Result<JwtVerifier, String> {
     }
     if args.short_secret == ShortSecret::Accept {
         builder = builder.dangerous().accept_short_secrets();
+    }
+    if args.revocations {
+        let listener = RevocationListener::builder(&args.url).map_err(|e| chain(&e))?;
+        let listener = listener.build().await.map_err(|e| chain(&e))?;
+        builder = builder.revocations(listener.revocations());
     }
     let keys = keys(args)?;
     let explained = |error: BuildError| match &error {

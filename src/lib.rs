@@ -70,7 +70,8 @@
 //! | request | answer |
 //! |---|---|
 //! | no token | runs as the anonymous role; 401 where there is none, or with [`JwtAuthLayer::require_token`] |
-//! | a token that is not acceptable | 401 `invalid_token`, by one option anonymous |
+//! | a token that is not acceptable, or was revoked | 401 `invalid_token`, by one option anonymous |
+//! | it is not known which tokens are revoked, or by which keys they are signed | 503 and `Retry-After` |
 //! | a token whose role is not one to act as | 403 |
 //! | a token without a scope that is needed | 403 `insufficient_scope` |
 //! | PostgreSQL denies a privilege | 403; 401 where no token was sent |
@@ -88,13 +89,19 @@
 //! # Options
 //!
 //! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), of keys that are
-//! fetched (the module `auth::jwks`), of an issuer (`issuer::TokenIssuerBuilder`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
+//! fetched (the module `auth::jwks`), of an issuer (`issuer::TokenIssuerBuilder`), [of `JwtAuthLayer`](auth), [of roles](role),
+//! of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`), of `RevocationListener` (the module `scope::revocation`).
 //!
-//! To issue tokens, with claims that SQL functions return: [Tokens made by SQL functions](guide::tokens_from_sql).
+//! # The guide
 //!
-//! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers). Users with passwords and sessions of your own, in SQL: the chapters `basic_auth` and
-//! `sessions` of the [guide]. With GitHub: [Sign in with GitHub](guide::github).
+//! | chapter | |
+//! |---|---|
+//! | [Connect your identity provider](guide::identity_providers) | what to say for Keycloak, Auth0, Cognito, Entra ID and others |
+//! | [Tokens made by SQL functions](guide::tokens_from_sql) | a function returns claims, and the service signs them |
+//! | [Users with passwords](guide::basic_auth) | sign-up, login, forgotten passwords and limited attempts, in SQL |
+//! | [Sessions](guide::sessions) | refresh, sign-out, and a role that changes |
+//! | [Revocation](guide::revocation) | how tokens are refused before they expire |
+//! | [Sign in with GitHub](guide::github) | OAuth 2, and whose account is whose |
 //!
 //! # Handlers of other frameworks
 //!

@@ -3,6 +3,9 @@
 #[doc = include_str!("identity_providers.md")]
 pub mod identity_providers {}
 
+#[doc = include_str!("revocation.md")]
+pub mod revocation {}
+
 #[cfg(feature = "issuer")]
 #[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
 #[doc = include_str!("basic_auth.md")]
