@@ -7,24 +7,36 @@
 //! it makes a database and three roles on that server, named `rolescope_example_..`, and removes them on Ctrl-C or
 //! SIGTERM; what a `kill -9` leaves there, the next start removes.
 
+#[path = "support/feed.rs"]
+mod feed;
 #[path = "support/local_postgres/mod.rs"]
 mod local_postgres;
 #[path = "support/serve.rs"]
 mod serve;
+#[path = "support/statement_log.rs"]
+mod statement_log;
 #[path = "support/todos_database.rs"]
 mod todos_database;
 #[path = "support/todos_guide.rs"]
 mod todos_guide;
+#[path = "support/todos_page.rs"]
+mod todos_page;
 #[path = "support/todos_run.rs"]
 mod todos_run;
+#[path = "support/todos_stub.rs"]
+mod todos_stub;
 #[path = "support/tokens.rs"]
 mod tokens;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::extract::Path;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, patch};
 use axum::{Json, Router};
 use clap::Parser;
 use rolescope::{
@@ -32,12 +44,17 @@ use rolescope::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower::ServiceBuilder;
 use tower_http::trace::TraceLayer;
 
+use feed::Feed;
+use local_postgres::Extra;
 use serve::{Shutdown, chain};
+use statement_log::Logged;
 use todos_database::{Login, random_hex};
 use todos_guide::guide;
+use todos_page::Page;
 
 fn app(auth: JwtAuthLayer, pool: RoleScopedPool) -> Router {
     let layers = ServiceBuilder::new()
@@ -46,6 +63,7 @@ fn app(auth: JwtAuthLayer, pool: RoleScopedPool) -> Router {
         .layer(RoleScopeLayer::new(pool));
     Router::new()
         .route("/todos", get(list).post(add))
+        .route("/todos/{id}", patch(change).delete(remove))
         .layer(layers)
 }
 
@@ -101,6 +119,41 @@ async fn add(
     Ok((StatusCode::CREATED, Json(todo)))
 }
 
+#[derive(Deserialize)]
+struct Change {
+    task: Option<String>,
+    public: Option<bool>,
+}
+
+// It changes whatever row the caller names: row-level security hides all but the caller's own from it.
+async fn change(
+    db: RoleScopedConnection,
+    Path(id): Path<i64>,
+    Json(change): Json<Change>,
+) -> Result<StatusCode, Error> {
+    let changed = db
+        .execute(
+            "UPDATE todos SET task = coalesce($2, task), public = coalesce($3, public) WHERE id = $1",
+            &[&id, &change.task, &change.public],
+        )
+        .await?;
+    Ok(found(changed))
+}
+
+async fn remove(db: RoleScopedConnection, Path(id): Path<i64>) -> Result<StatusCode, Error> {
+    let removed = db
+        .execute("DELETE FROM todos WHERE id = $1", &[&id])
+        .await?;
+    Ok(found(removed))
+}
+
+fn found(rows: u64) -> StatusCode {
+    match rows {
+        0 => StatusCode::NOT_FOUND,
+        _ => StatusCode::NO_CONTENT,
+    }
+}
+
 #[derive(Parser)]
 #[command(
     about = "A list of todos in which PostgreSQL decides who sees and writes what",
@@ -110,21 +163,41 @@ struct Args {
     /// The port to listen on; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
+    /// How long the page's access tokens are good for, in seconds.
+    #[arg(long, default_value_t = 60)]
+    token_lifetime: u32,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    todos_run::run(Args::parse().port, serve).await
+    let args = Args::parse();
+    let lifetime = Duration::from_secs(args.token_lifetime.into());
+    let extra = Extra {
+        arguments: statement_log::SETTINGS.map(str::to_owned).into(),
+        ..Extra::default()
+    };
+    todos_run::run_with(args.port, extra, move |login, listener, shutdown| {
+        serve(login, listener, shutdown, lifetime)
+    })
+    .await
 }
 
-async fn serve(login: Login, listener: TcpListener, shutdown: Shutdown) -> Result<(), String> {
+async fn serve(
+    login: Login,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    lifetime: Duration,
+) -> Result<(), String> {
     let secret = random_hex(32)?;
     let verifier = JwtVerifier::builder()
         .hs256(&secret)
         .map_err(|e| chain(&e))?
         .audience("todos")
+        // It issues them itself, so there is one clock.
+        .leeway(Duration::ZERO)
         .build()
         .map_err(|e| chain(&e))?;
+    let auth = JwtAuthLayer::new(verifier.clone());
     let pool = RoleScopedPool::builder(&login.url)
         .map_err(|e| chain(&e))?
         .anonymous_role(&login.names.anon)
@@ -132,12 +205,49 @@ async fn serve(login: Login, listener: TcpListener, shutdown: Shutdown) -> Resul
         .await
         .map_err(|e| chain(&e))?;
 
-    let guide = guide(&serve::url(&listener)?, &secret, &login.names.web_user)?;
+    let (stopping, stop) = watch::channel(false);
+    let told = shutdown.stop();
+    tokio::spawn(async move {
+        told.await;
+        stopping.send_replace(true);
+    });
+    let page = Page {
+        verifier,
+        statements: login.log.map(statements),
+        mails: Arc::new(Feed::new(100)),
+        stop,
+    };
+
+    let url = serve::url(&listener)?;
+    let guide = guide(&url, &secret, &login.names.web_user)?.replacen(
+        "\n\n",
+        &format!("\n\nOpen {url}/ in a browser to be two users side by side, or:\n\n"),
+        1,
+    );
     // Whether anybody reads it is no reason to stop.
     let _ = std::io::stdout().write_all(guide.as_bytes());
-    let app = app(JwtAuthLayer::new(verifier), pool.clone());
+    let app = app(auth.clone(), pool.clone())
+        .merge(todos_stub::routes(
+            &secret,
+            &login.names.web_user,
+            lifetime,
+            Arc::clone(&page.mails),
+        ))
+        .merge(todos_page::routes(page, auth));
     let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.stop());
     serve::serve(server, shutdown).await?;
     pool.close().await;
     Ok(())
+}
+
+/// What the server runs from now on.
+fn statements(log: PathBuf) -> Arc<Feed<Logged>> {
+    let feed = Arc::new(Feed::new(1000));
+    let filled = Arc::clone(&feed);
+    tokio::spawn(async move {
+        if let Err(error) = statement_log::follow(&log, &filled).await {
+            tracing::warn!("the server's log cannot be read: {error}");
+        }
+    });
+    feed
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 
-use crate::local_postgres::LocalPostgres;
+use crate::local_postgres::{Extra, LocalPostgres, Search};
 use crate::serve::{self, Shutdown};
 use crate::todos_database::{Login, Names, TodosDatabase};
 
@@ -15,14 +15,30 @@ pub(crate) const ENVIRONMENT: &str = "Environment:\n  \
     ROLESCOPE_PG_FETCH   off: never fetch PostgreSQL through npm or pip";
 
 /// Prepares a database, lets `serve` serve it on a port, and removes the database.
-pub(crate) async fn run<F>(port: u16, serve: fn(Login, TcpListener, Shutdown) -> F) -> ExitCode
+#[allow(dead_code, reason = "one of the examples wants its server's log")]
+pub(crate) async fn run<F>(
+    port: u16,
+    serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
+) -> ExitCode
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    run_with(port, Extra::default(), serve).await
+}
+
+/// As [`run`]. A server that is started for it has `extra` settings.
+pub(crate) async fn run_with<F>(
+    port: u16,
+    extra: Extra,
+    serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
+) -> ExitCode
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
     serve::log_to_stderr();
     // Only for making tokens. It fails where one is installed, and any will do.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    match on_a_server(port, serve).await {
+    match on_a_server(port, extra, serve).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -33,7 +49,8 @@ where
 
 async fn on_a_server<F>(
     port: u16,
-    serve: fn(Login, TcpListener, Shutdown) -> F,
+    extra: Extra,
+    serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
 ) -> Result<(), String>
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -55,12 +72,15 @@ where
         return served.unwrap_or_else(|e| Err(e.to_string()));
     }
 
-    let postgres = tokio::task::spawn_blocking(LocalPostgres::start)
+    let start = move || LocalPostgres::start_with_extra(&Search::from_env().find()?, &extra);
+    let postgres = tokio::task::spawn_blocking(start)
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| format!("{e}\nOr set DATABASE_URL to a server that you have."))?;
     let shutdown = Shutdown::catch()?;
     let url = postgres.superuser_url("postgres");
     let database = TodosDatabase::create(&url, Names::plain()).await?;
-    serve(database.login().clone(), listener, shutdown).await
+    let mut login = database.login().clone();
+    login.log = Some(postgres.directory().join("log"));
+    serve(login, listener, shutdown).await
 }
