@@ -8,7 +8,8 @@ use rolescope::tokio_postgres::config::{Config, Host, SslMode};
 use rolescope::tokio_postgres::error::SqlState;
 use rolescope::tokio_postgres::{self, Client, NoTls};
 
-const SQL: &str = include_str!("../sql/todos.sql");
+/// The table `todos`, its roles and its policies: what every example begins with.
+pub(crate) const SQL: &str = include_str!("../sql/todos.sql");
 
 /// What the names of [`Names::unique`] begin with: this, 16 hexadecimal digits and an underscore.
 const UNIQUE: &str = "rolescope_example_";
@@ -30,6 +31,10 @@ pub(crate) struct Names {
     pub(crate) authenticator: String,
     pub(crate) anon: String,
     pub(crate) web_user: String,
+    /// Owns `basic_auth`, where an example has it.
+    pub(crate) accounts: String,
+    /// Sends its mails.
+    pub(crate) mailer: String,
 }
 
 impl Names {
@@ -49,8 +54,25 @@ impl Names {
             authenticator: format!("{prefix}authenticator"),
             anon: format!("{prefix}anon"),
             web_user: format!("{prefix}web_user"),
+            accounts: format!("{prefix}accounts"),
+            mailer: format!("{prefix}mailer"),
             prefix,
         }
+    }
+
+    /// Puts the names where the SQL has variables of psql: `:"anon"`, and `:'anon'` where they are values.
+    pub(crate) fn fill_in(&self, sql: &str) -> String {
+        let names = [
+            ("authenticator", &self.authenticator),
+            ("anon", &self.anon),
+            ("web_user", &self.web_user),
+            ("accounts", &self.accounts),
+            ("mailer", &self.mailer),
+        ];
+        names.iter().fold(sql.to_owned(), |sql, (variable, name)| {
+            sql.replace(&format!(":\"{variable}\""), name)
+                .replace(&format!(":'{variable}'"), &format!("'{name}'"))
+        })
     }
 }
 
@@ -61,8 +83,8 @@ pub(crate) struct TodosDatabase {
 }
 
 impl TodosDatabase {
-    /// Makes the database and its roles on the server of `url`.
-    pub(crate) async fn create(url: &str, names: Names) -> Result<Self, String> {
+    /// Makes the database and its roles on the server of `url`, and runs these files of `sql/` in it.
+    pub(crate) async fn create(url: &str, names: Names, files: &[&str]) -> Result<Self, String> {
         let mut config: Config = url.parse().map_err(|e| describe("it cannot be read", &e))?;
         // As long as this connection is open, other runs of this example see by this name that we are alive.
         config.application_name(&names.prefix);
@@ -76,36 +98,35 @@ impl TodosDatabase {
             log: None,
         };
         let this = Self { admin, login };
-        if let Err(error) = this.fill(config, &password).await {
+        if let Err(error) = this.fill(config, &password, files).await {
             let _ = this.remove().await;
             return Err(error);
         }
         Ok(this)
     }
 
-    async fn fill(&self, mut config: Config, password: &str) -> Result<(), String> {
+    async fn fill(&self, mut config: Config, password: &str, files: &[&str]) -> Result<(), String> {
+        let names = &self.login.names;
         let Names {
             database,
             authenticator,
-            anon,
-            web_user,
             ..
-        } = &self.login.names;
+        } = names;
         self.admin
             .batch_execute(&format!("CREATE DATABASE {database}"))
             .await
             .map_err(|e| describe("the database cannot be made", &e))?;
         let inside = connect(config.dbname(database)).await?;
-        let sql = SQL
-            .replace(r#":"authenticator""#, authenticator)
-            .replace(r#":"anon""#, anon)
-            .replace(r#":"web_user""#, web_user);
+        for sql in files {
+            inside
+                .batch_execute(&names.fill_in(sql))
+                .await
+                .map_err(|e| describe("a file of sql/ cannot be run", &e))?;
+        }
         inside
-            .batch_execute(&format!(
-                "{sql}; ALTER ROLE {authenticator} PASSWORD '{password}'"
-            ))
+            .batch_execute(&format!("ALTER ROLE {authenticator} PASSWORD '{password}'"))
             .await
-            .map_err(|e| describe("sql/todos.sql cannot be run", &e))
+            .map_err(|e| describe("the password cannot be set", &e))
     }
 
     pub(crate) fn login(&self) -> &Login {
@@ -119,6 +140,8 @@ impl TodosDatabase {
             authenticator,
             anon,
             web_user,
+            accounts,
+            mailer,
             ..
         } = &self.login.names;
         let run = async |sql: String| {
@@ -131,7 +154,7 @@ impl TodosDatabase {
             run(drop_database + " WITH (FORCE)").await?;
         }
         run(format!(
-            "DROP ROLE IF EXISTS {authenticator}, {anon}, {web_user}"
+            "DROP ROLE IF EXISTS {authenticator}, {anon}, {web_user}, {accounts}, {mailer}"
         ))
         .await?;
         Ok(())
@@ -144,7 +167,7 @@ async fn remove_leftovers(admin: &Client) {
         "SELECT kind, name FROM (
             SELECT 'DATABASE', datname FROM pg_database WHERE datname ~ '^{UNIQUE}[0-9a-f]{{16}}_todos$'
             UNION ALL
-            SELECT 'ROLE', rolname FROM pg_roles WHERE rolname ~ '^{UNIQUE}[0-9a-f]{{16}}_(authenticator|anon|web_user)$'
+            SELECT 'ROLE', rolname FROM pg_roles WHERE rolname ~ '^{UNIQUE}[0-9a-f]{{16}}_(authenticator|anon|web_user|accounts|mailer)$'
          ) AS made (kind, name)
          WHERE NOT EXISTS (
             SELECT FROM pg_stat_activity WHERE application_name = left(made.name, {})

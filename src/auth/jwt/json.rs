@@ -15,9 +15,9 @@ const MAX_DEPTH: usize = 32;
 
 /// A member of a JSON object: its name, unescaped, and its value's text.
 #[derive(Clone)]
-pub(in crate::auth) struct Member<'a> {
-    pub(in crate::auth) name: Cow<'a, str>,
-    pub(in crate::auth) value: &'a str,
+pub(crate) struct Member<'a> {
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) value: &'a str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl From<JsonError> for TokenError {
 }
 
 /// Returns the members of the object that `text` is, in their order. Their values are well-formed, and not looked into.
-pub(in crate::auth) fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
+pub(crate) fn object(text: &str) -> Result<Vec<Member<'_>>, JsonError> {
     let Members(members) = serde_json::from_str(text).map_err(|_| JsonError::Malformed)?;
     let mut names: Vec<&str> = members.iter().map(|member| &*member.name).collect();
     names.sort_unstable();
@@ -94,7 +94,7 @@ pub(super) fn array(value: &str) -> Option<Vec<&str>> {
 }
 
 /// Returns the string that `value` is, unescaped.
-pub(in crate::auth) fn string(value: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
     let Text(text) = serde_json::from_str(value).ok()?;
     Some(text)
 }
@@ -105,7 +105,7 @@ pub(super) fn strings(value: &str) -> Option<Vec<Cow<'_, str>>> {
 }
 
 /// Finds a member by its name.
-pub(in crate::auth) fn find<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
+pub(crate) fn find<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
     let member = members.iter().find(|member| member.name == name)?;
     Some(member.value)
 }

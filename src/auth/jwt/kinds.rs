@@ -68,6 +68,15 @@ impl<State> JwtVerifierBuilder<State> {
 }
 
 impl Kinds {
+    /// Access tokens as RFC 9068 has them.
+    #[cfg(feature = "issuer")]
+    pub(super) fn of_access_tokens() -> Self {
+        Self {
+            access_tokens_only: true,
+            ..Self::default()
+        }
+    }
+
     /// Checks that the rules make sense together with all others.
     pub(super) fn check_rules(rules: &Rules) -> Result<(), BuildError> {
         let Self {

@@ -50,6 +50,8 @@ pub(crate) mod json;
 mod key_status;
 mod keys;
 mod kinds;
+#[cfg(feature = "issuer")]
+mod payload;
 mod rules;
 pub(crate) mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
@@ -68,8 +70,14 @@ pub use claims::{ClaimError, Claims};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::TokenError;
 pub use key_status::KeyStatus;
+#[cfg(feature = "issuer")]
+pub(crate) use keys::private;
 pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKind};
 #[cfg(feature = "jwks")]
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
+#[cfg(feature = "issuer")]
+pub(crate) use payload::PayloadRules;
 pub use verifier::JwtVerifier;
+#[cfg(feature = "issuer")]
+pub(crate) use verifier::MAX_LENGTH;
 pub(crate) use verifier::{Pending, Verdict};

@@ -24,7 +24,7 @@ use super::rules::Rules;
 use super::signature;
 
 /// The longest token that is looked at.
-const MAX_LENGTH: usize = 16 * 1024;
+pub(crate) const MAX_LENGTH: usize = 16 * 1024;
 
 /// Verifies tokens: JSON Web Tokens in their signed, compact form (RFC 7519, RFC 7515).
 ///

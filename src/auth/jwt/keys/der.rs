@@ -6,6 +6,8 @@ use super::error::{KeyError, KeyErrorKind};
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
+#[cfg(feature = "issuer")]
+const OCTET_STRING: u8 = 0x04;
 const NULL: u8 = 0x05;
 const OBJECT_ID: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
@@ -51,6 +53,14 @@ fn malformed() -> KeyError {
         "the key is not well-formed DER: write it anew with `openssl pkey -pubin -outform DER` or `-outform PEM`",
     )
 }
+
+#[cfg(feature = "issuer")]
+pub(super) use private::{Curve, PrivateKey, is_private_key, pkcs1_private, pkcs8, sec1};
+
+/// Private keys, which only an issuer reads.
+#[cfg(feature = "issuer")]
+#[path = "private_der.rs"]
+mod private;
 
 fn parse_spki(der: &[u8]) -> Result<Option<PublicKey<'_>>, KeyError> {
     let Spki { kind, curve, key } = split_spki(der).ok_or_else(malformed)?;

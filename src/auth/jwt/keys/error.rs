@@ -30,6 +30,12 @@ pub enum KeyErrorKind {
     WeakRsa,
     /// It is a private key. Verifying needs the public one only.
     PrivateKey,
+    /// It is a public key or a certificate. Signing needs the private key.
+    PublicKey,
+    /// Signing keys are checked with a signature backend, and this crate was compiled without one.
+    NoBackend,
+    /// The operating system gave no random bytes to make a key of.
+    NoRandomness,
     /// The key's `use` or `key_ops` is not for verifying signatures.
     NotForVerifying,
     /// The key's `alg`, or the algorithm that it was narrowed to, does not fit the key.
@@ -37,10 +43,7 @@ pub enum KeyErrorKind {
 }
 
 impl KeyError {
-    pub(in crate::auth::jwt) fn new(
-        kind: KeyErrorKind,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub(crate) fn new(kind: KeyErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
             message: message.into(),

@@ -8,6 +8,8 @@ mod fetch_error;
 mod fetched;
 mod jwk;
 mod pem;
+#[cfg(feature = "issuer")]
+pub(crate) mod private;
 mod secret;
 mod small_order;
 mod source;
