@@ -7,10 +7,14 @@
 //! it makes a database and three roles on that server, named `rolescope_example_..`, and removes them on Ctrl-C or
 //! SIGTERM; what a `kill -9` leaves there, the next start removes.
 
+#[path = "support/accounts.rs"]
+mod accounts;
 #[path = "support/feed.rs"]
 mod feed;
 #[path = "support/local_postgres/mod.rs"]
 mod local_postgres;
+#[path = "support/mailer.rs"]
+mod mailer;
 #[path = "support/serve.rs"]
 mod serve;
 #[path = "support/statement_log.rs"]
@@ -23,12 +27,11 @@ mod todos_guide;
 mod todos_page;
 #[path = "support/todos_run.rs"]
 mod todos_run;
-#[path = "support/todos_stub.rs"]
-mod todos_stub;
 #[path = "support/tokens.rs"]
 mod tokens;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +42,9 @@ use axum::http::StatusCode;
 use axum::routing::{get, patch};
 use axum::{Json, Router};
 use clap::Parser;
+use rolescope::issuer::{SigningKey, TokenIssuer};
+use rolescope::role::RoleName;
+use rolescope::scope::revocation::RevocationListener;
 use rolescope::{
     Error, JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedConnection, RoleScopedPool,
 };
@@ -50,13 +56,14 @@ use tower_http::trace::TraceLayer;
 
 use feed::Feed;
 use local_postgres::Extra;
+use mailer::send_mails;
 use serve::{Shutdown, chain};
 use statement_log::Logged;
-use todos_database::{Login, random_hex};
+use todos_database::{Login, SQL, random_hex};
 use todos_guide::guide;
 use todos_page::Page;
 
-fn app(auth: JwtAuthLayer, pool: RoleScopedPool) -> Router {
+fn app(auth: JwtAuthLayer, pool: RoleScopedPool, issuer: TokenIssuer) -> Router {
     let layers = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
         .layer(auth)
@@ -64,6 +71,7 @@ fn app(auth: JwtAuthLayer, pool: RoleScopedPool) -> Router {
     Router::new()
         .route("/todos", get(list).post(add))
         .route("/todos/{id}", patch(change).delete(remove))
+        .merge(accounts::routes(issuer))
         .layer(layers)
 }
 
@@ -163,41 +171,54 @@ struct Args {
     /// The port to listen on; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// How long the page's access tokens are good for, in seconds.
-    #[arg(long, default_value_t = 60)]
+    /// How long the access tokens of those who sign in are good for, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     token_lifetime: u32,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let lifetime = Duration::from_secs(args.token_lifetime.into());
+    let lifetime = format!(
+        "UPDATE basic_auth.settings SET access_lifetime = '{} seconds'",
+        args.token_lifetime
+    );
+    let files = [
+        SQL,
+        include_str!("sql/basic_auth.sql"),
+        include_str!("sql/sessions.sql"),
+        &lifetime,
+    ];
     let extra = Extra {
         arguments: statement_log::SETTINGS.map(str::to_owned).into(),
         ..Extra::default()
     };
-    todos_run::run_with(args.port, extra, move |login, listener, shutdown| {
-        serve(login, listener, shutdown, lifetime)
-    })
-    .await
+    todos_run::run_on(&extra, &files, args.port, serve).await
 }
 
-async fn serve(
-    login: Login,
-    listener: TcpListener,
-    shutdown: Shutdown,
-    lifetime: Duration,
-) -> Result<(), String> {
+async fn serve(login: Login, listener: TcpListener, shutdown: Shutdown) -> Result<(), String> {
+    let url = serve::url(&listener)?;
     let secret = random_hex(32)?;
+    let issuer = SigningKey::hs256(&secret).map_err(|e| chain(&e))?;
+    let issuer = TokenIssuer::builder(issuer)
+        .issuer(&url)
+        .audience("todos")
+        .build()
+        .map_err(|e| chain(&e))?;
+    let revocations = RevocationListener::builder(&login.url)
+        .map_err(|e| chain(&e))?
+        .build()
+        .await
+        .map_err(|e| chain(&e))?;
     let verifier = JwtVerifier::builder()
-        .hs256(&secret)
+        .keys(issuer.verifying_keys())
         .map_err(|e| chain(&e))?
         .audience("todos")
         // It issues them itself, so there is one clock.
         .leeway(Duration::ZERO)
+        .revocations(revocations.revocations())
         .build()
         .map_err(|e| chain(&e))?;
-    let auth = JwtAuthLayer::new(verifier.clone());
     let pool = RoleScopedPool::builder(&login.url)
         .map_err(|e| chain(&e))?
         .anonymous_role(&login.names.anon)
@@ -205,20 +226,6 @@ async fn serve(
         .await
         .map_err(|e| chain(&e))?;
 
-    let (stopping, stop) = watch::channel(false);
-    let told = shutdown.stop();
-    tokio::spawn(async move {
-        told.await;
-        stopping.send_replace(true);
-    });
-    let page = Page {
-        verifier,
-        statements: login.log.map(statements),
-        mails: Arc::new(Feed::new(100)),
-        stop,
-    };
-
-    let url = serve::url(&listener)?;
     let guide = guide(&url, &secret, &login.names.web_user)?.replacen(
         "\n\n",
         &format!("\n\nOpen {url}/ in a browser to be two users side by side, or:\n\n"),
@@ -226,16 +233,30 @@ async fn serve(
     );
     // Whether anybody reads it is no reason to stop.
     let _ = std::io::stdout().write_all(guide.as_bytes());
-    let app = app(auth.clone(), pool.clone())
-        .merge(todos_stub::routes(
-            &secret,
-            &login.names.web_user,
-            lifetime,
-            Arc::clone(&page.mails),
-        ))
-        .merge(todos_page::routes(page, auth));
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.stop());
-    serve::serve(server, shutdown).await?;
+
+    let mails = Arc::new(Feed::new(100));
+    let (stopping, stop) = watch::channel(false);
+    let page = Page {
+        verifier: verifier.clone(),
+        statements: login.log.map(statements),
+        mails: Arc::clone(&mails),
+        stop,
+    };
+    let auth = JwtAuthLayer::new(verifier);
+    let app = app(auth.clone(), pool.clone(), issuer)
+        .merge(todos_page::routes(page, auth))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let told = shutdown.stop();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        told.await;
+        // The page's streams would not end by themselves.
+        stopping.send_replace(true);
+    });
+    let mailer = RoleName::parse(&login.names.mailer).map_err(|e| chain(&e))?;
+    tokio::select! {
+        served = serve::serve(server, shutdown) => served?,
+        () = send_mails(&login.url, &pool, mailer, |mail| mails.push(mail)) => {}
+    }
     pool.close().await;
     Ok(())
 }

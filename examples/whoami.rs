@@ -14,6 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::{Parser, ValueEnum};
 use rolescope::auth::jwt::{Algorithm, BuildError, Key, KeyErrorKind};
+use rolescope::scope::revocation::RevocationListener;
 use rolescope::{
     Claims, Error, JwtAuthLayer, JwtVerifier, RolePolicy, RoleScopeLayer, RoleScopedConnection,
     RoleScopedPool,
@@ -103,6 +104,9 @@ struct Args {
     /// What becomes of a secret of less than 32 bytes, which can be guessed.
     #[arg(long, value_enum, default_value_t = ShortSecret::Refuse)]
     short_secret: ShortSecret,
+    /// Refuse tokens that the database says are revoked: see `sql/sessions.sql`.
+    #[arg(long)]
+    revocations: bool,
     /// The port to listen on; 0 for any that is free.
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -177,6 +181,11 @@ async fn verifier(args: &Args) -> Result<JwtVerifier, String> {
     }
     if args.short_secret == ShortSecret::Accept {
         builder = builder.dangerous().accept_short_secrets();
+    }
+    if args.revocations {
+        let listener = RevocationListener::builder(&args.url).map_err(|e| chain(&e))?;
+        let listener = listener.build().await.map_err(|e| chain(&e))?;
+        builder = builder.revocations(listener.revocations());
     }
     let keys = keys(args)?;
     let explained = |error: BuildError| match &error {

@@ -41,6 +41,7 @@ struct Inner {
 /// | [`MissingToken`](Self::MissingToken) | 401 | 16 | a token; for strangers an anonymous role, and no `require_token` |
 /// | [`InvalidToken`](Self::InvalidToken) | 401 | 16 | another token: the challenge says what is wrong with this one |
 /// | [`KeysUnavailable`](Self::KeysUnavailable) | 503 | 14 | try again; the log says why the issuer's keys could not be fetched |
+/// | [`RevocationsUnavailable`](Self::RevocationsUnavailable) | 503 | 14 | try again; the log says why it is not known what is revoked |
 /// | [`NoRole`](Self::NoRole) | 403 | 7 | a role claim, where [`RolePolicy`](crate::RolePolicy) looks for it, or a role for tokens without |
 /// | [`RoleRefused`](Self::RoleRefused) | 403 | 7 | a GRANT to the login role, or the allow-list: a warning in the log says which |
 /// | [`InsufficientScope`](Self::InsufficientScope) | 403 | 7 | a token with the scopes that the challenge names |
@@ -91,6 +92,8 @@ pub enum ErrorKind {
     InvalidToken,
     /// The token's issuer is known, and its keys could not be fetched. 503.
     KeysUnavailable,
+    /// The token is good unless it was revoked, and that is not known. 503.
+    RevocationsUnavailable,
     /// The token is valid and names no role, and there is no anonymous role to fall back to. 403.
     NoRole,
     /// The token's role is not one that this service may act as. 403.
@@ -133,6 +136,7 @@ impl ErrorKind {
             Self::MissingToken => "missing_token",
             Self::InvalidToken => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::RevocationsUnavailable => "revocations_unavailable",
             Self::NoRole => "no_role",
             Self::RoleRefused => "role_refused",
             Self::InsufficientScope => "insufficient_scope",
@@ -314,6 +318,7 @@ mod tests {
             K::MissingToken,
             K::InvalidToken,
             K::KeysUnavailable,
+            K::RevocationsUnavailable,
             K::NoRole,
             K::RoleRefused,
             K::InsufficientScope,

@@ -70,7 +70,8 @@
 //! | request | answer |
 //! |---|---|
 //! | no token | runs as the anonymous role; 401 where there is none, or with [`JwtAuthLayer::require_token`] |
-//! | a token that is not acceptable | 401 `invalid_token`, by one option anonymous |
+//! | a token that is not acceptable, or was revoked | 401 `invalid_token`, by one option anonymous |
+//! | it is not known which tokens are revoked, or by which keys they are signed | 503 and `Retry-After` |
 //! | a token whose role is not one to act as | 403 |
 //! | a token without a scope that is needed | 403 `insufficient_scope` |
 //! | PostgreSQL denies a privilege | 403; 401 where no token was sent |
@@ -88,10 +89,11 @@
 //! # Options
 //!
 //! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), of keys that are
-//! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
+//! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`), of
+//! `RevocationListener` (the module `scope::revocation`).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers).
+//! provider](guide::identity_providers). How to refuse tokens before they expire: [Revocation](guide::revocation).
 //!
 //! # Handlers of other frameworks
 //!

@@ -12,6 +12,7 @@ use http::{Request, Response};
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rolescope::auth::Access;
+use rolescope::auth::jwt::{Revocation, Revocations};
 use rolescope::{Claims, JwtAuthLayer, JwtVerifier, RoleName, RolePolicy};
 use tower::{Layer, Service, service_fn};
 
@@ -132,6 +133,45 @@ fn a_token_that_is_found_takes_none_in_the_verifier() {
     assert_eq!(allocations(verify), 0);
     let forged = format!("{}A", &token[..token.len() - 1]);
     assert!(allocations(|| assert!(verifier.verify(&forged).is_err())) > 0);
+}
+
+/// Nor where it is looked for among what is revoked: each time that has changed, and each time that it has not.
+#[test]
+fn nor_does_it_where_tokens_can_be_revoked() {
+    let token = token();
+    let set = Revocations::new();
+    let builder = JwtVerifier::builder().hs256(SECRET).expect("a secret");
+    let builder = builder.audience("todos").revocations(&set);
+    let verifier = builder.build().expect("there is a crypto backend");
+    assert!(verifier.verify(&token).is_ok());
+    let verify = || assert!(verifier.verify(&token).is_ok());
+    for claim in ["jti", "sub", "sid", "sub"] {
+        let other = Revocation::new(claim, "another");
+        set.revoke(other).expect("there is room");
+        assert_eq!(allocations(verify), 0, "{claim}");
+        assert_eq!(allocations(verify), 0, "{claim}");
+    }
+    set.revoke(Revocation::new("sub", "17")).expect("room");
+    assert_eq!(allocations(|| assert!(verifier.verify(&token).is_err())), 0);
+}
+
+/// The documentation of `Revocations` says how much memory one takes.
+#[test]
+fn a_revocation_takes_90_to_130_bytes() {
+    for count in [100_000, 115_000, 200_000_u32] {
+        let set = Revocations::new();
+        let fill = || {
+            let all = (0..count).map(|n| {
+                let value = format!("{n:08x}-8f0e-4c61-b4e9-0123456789ab");
+                Revocation::new("jti", value)
+            });
+            set.replace(all).expect("there is room");
+        };
+        let taken = allocation_counter::measure(fill).bytes_current;
+        // What an allocator adds to a value of 36 bytes.
+        let each = taken as f64 / f64::from(count) + 12.0;
+        assert!((80.0..=130.0).contains(&each), "{count}: {each}");
+    }
 }
 
 /// Has a policy decide about the same token three times: only the first may take any.

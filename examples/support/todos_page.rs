@@ -12,21 +12,15 @@ use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{StreamExt, stream};
+use rolescope::auth::jwt::TokenError;
 use rolescope::{Claims, JwtAuthLayer, JwtVerifier};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::feed::Feed;
+use crate::mailer::Mail;
 use crate::statement_log::Logged;
-
-/// A mail that would be sent.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Mail {
-    pub(crate) to: String,
-    pub(crate) kind: String,
-    pub(crate) token: String,
-}
 
 /// What the page shows besides todos.
 #[derive(Clone, Debug)]
@@ -163,8 +157,8 @@ impl Follower {
             // A stream outlives the look at its token, so it looks again.
             if let Err(refused) = self.page.verifier.verify(&self.token) {
                 self.ended = true;
-                let message = refused.to_string();
-                return Some(line(&json!({ "kind": "ended", "message": message })));
+                let revoked = refused == TokenError::Revoked;
+                return Some(line(&json!({ "kind": "ended", "revoked": revoked })));
             }
             let changed = async {
                 match &mut self.changes {

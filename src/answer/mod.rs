@@ -56,6 +56,7 @@ impl Error {
                 "the connection to the database was lost while it committed: it is unknown whether the change was stored",
             ),
             K::KeysUnavailable
+            | K::RevocationsUnavailable
             | K::ConnectionLost
             | K::Unavailable
             | K::PoolExhausted | K::PoolClosed => {

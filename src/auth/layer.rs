@@ -142,7 +142,9 @@ impl JwtAuthLayer {
         match verified {
             Ok(claims) => Ok(Access::verified(claims)),
             // Nobody knows yet whether it is invalid.
-            Err(TokenError::KeysUnavailable) => Err(TokenError::KeysUnavailable.into()),
+            Err(error @ (TokenError::KeysUnavailable | TokenError::RevocationsUnavailable)) => {
+                Err(error.into())
+            }
             Err(_) if self.invalid_is_anonymous && !self.require_token => {
                 Ok(Access::anonymous(true))
             }

@@ -9,6 +9,7 @@
 //! | no `Authorization`, or one of another scheme | passed on as anonymous; with [`require_token`](JwtAuthLayer::require_token) 401 |
 //! | an acceptable token | passed on with its claims |
 //! | a token that is not acceptable | 401 with `WWW-Authenticate: Bearer error="invalid_token", error_description=".."` |
+//! | a token that was [revoked](jwt::Revocations) | the same; 503 where that is not known |
 //! | a token without a scope that [`RequireScopeLayer`] or [`Access::require_scopes`] needs | 403 with `error="insufficient_scope", scope=".."` |
 //! | two `Authorization` headers | 400 with `error="invalid_request"` |
 //!

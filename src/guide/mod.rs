@@ -2,3 +2,6 @@
 
 #[doc = include_str!("identity_providers.md")]
 pub mod identity_providers {}
+
+#[doc = include_str!("revocation.md")]
+pub mod revocation {}

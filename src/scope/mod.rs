@@ -184,6 +184,7 @@ mod layer;
 mod outcome;
 pub(crate) mod pg;
 mod response;
+pub mod revocation;
 mod rows;
 mod savepoint;
 mod streams;

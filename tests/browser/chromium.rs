@@ -70,10 +70,9 @@ fn find() -> PathBuf {
 
 /// Argument: the program. It prints `ready SOCKET`, or else what went wrong.
 ///
-/// Chromium is many processes, of which a crashed one can leave others: they are ended as a group. Root cannot have its
+/// Chromium is many processes, of which a crashed one can leave others: they are ended as a group, which the shell leads. Root cannot have its
 /// sandbox, and only loopback pages of ours are opened in it.
 const SUPERVISOR: &str = r#"
-set -m
 exec 3<&0 </dev/null
 profile=$(mktemp -d) || exit 1
 sandbox=
@@ -81,13 +80,16 @@ sandbox=
 "$1" --headless=new $sandbox --user-data-dir="$profile" --remote-debugging-port=0 --no-first-run --disable-gpu \
     --disable-dev-shm-usage --disable-background-networking --disable-component-update --disable-sync --disable-extensions \
     --disable-default-apps --no-default-browser-check --password-store=basic --use-mock-keychain --metrics-recording-only \
-    --force-color-profile=srgb --hide-scrollbars --lang=en-US about:blank >"$profile/output" 2>&1 3<&- &
+    --disable-renderer-backgrounding --disable-background-timer-throttling \
+    --disable-backgrounding-occluded-windows --force-color-profile=srgb --hide-scrollbars --lang=en-US about:blank >"$profile/output" 2>&1 3<&- &
 browser=$!
 stop() {
     trap '' HUP INT TERM
-    kill -KILL -- "-$browser"
+    kill -KILL "$browser"
     wait "$browser"
-    rm -rf "$profile"
+    rm -rf "$profile" || rm -rf "$profile"
+    # Whatever is left of it, and this shell with it.
+    kill -KILL 0
 }
 trap stop EXIT
 trap 'exit 1' HUP INT TERM

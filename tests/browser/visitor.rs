@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::emulation::{
     MediaFeature, SetDeviceMetricsOverrideParams,
@@ -11,6 +12,7 @@ use chromiumoxide::cdp::browser_protocol::log::{EventEntryAdded, LogEntryLevel, 
 use chromiumoxide::cdp::js_protocol::runtime::{
     ConsoleApiCalledType, EvaluateParams, EventConsoleApiCalled, EventExceptionThrown,
 };
+use chromiumoxide::layout::Point;
 use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{Browser, Page};
 use futures_util::StreamExt;
@@ -78,7 +80,8 @@ impl Visitor {
     /// Opens the page anew, as the same tab.
     pub(crate) async fn reload(&self) {
         let url = format!("{}/", self.example.url());
-        self.page.goto(url).await.expect("the page answers");
+        let answered = within(self.page.goto(url)).await;
+        answered.expect("the page answers");
         self.sees("document.querySelectorAll('.pane').length >= 2")
             .await;
     }
@@ -91,7 +94,7 @@ impl Visitor {
             .return_by_value(true)
             .build()
             .expect("it is whole");
-        let answer = self.page.evaluate_expression(evaluate).await;
+        let answer = within(self.page.evaluate_expression(evaluate)).await;
         let answer = answer.unwrap_or_else(|error| panic!("{script}: {error}"));
         answer.into_value().expect("it is of this type")
     }
@@ -120,43 +123,75 @@ impl Visitor {
         }
     }
 
+    /// Clicks with the mouse.
     pub(crate) async fn click(&self, selector: &str) {
-        let element = self.page.find_element(selector).await;
-        let element = element.unwrap_or_else(|error| panic!("{selector}: {error}"));
-        let clicked = element.click().await;
+        let place = format!(
+            "(() => {{
+                const element = document.querySelector({selector:?});
+                element.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+                const {{ x, y, width, height }} = element.getBoundingClientRect();
+                const place = [x + width / 2, y + height / 2];
+                const there = document.elementFromPoint(...place);
+                return [...place, element.contains(there) || element.labels?.[0]?.contains(there)];
+            }})()"
+        );
+        let (x, y, hit): (f64, f64, bool) = self.ask(&place).await;
+        assert!(hit, "{selector} lies behind something else");
+        let clicked = within(self.page.click(Point::new(x, y))).await;
         clicked.unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
     /// Replaces what stands in a field.
     pub(crate) async fn enter(&self, selector: &str, text: &str) {
         self.click(selector).await;
+        self.type_text(text).await;
+    }
+
+    /// Replaces what stands in the field that has the focus, at once.
+    pub(crate) async fn type_text(&self, text: &str) {
         let _: bool = self.ask("document.activeElement.select?.(), true").await;
-        let typed = self.page.execute(InsertTextParams::new(text)).await;
+        let typed = within(self.page.execute(InsertTextParams::new(text))).await;
         typed.expect("it can be typed");
     }
 
     /// Presses keys one after the other, wherever the focus is: names such as `Tab`, or characters.
     pub(crate) async fn press(&self, keys: &[&str]) {
-        let body = self.page.find_element("body").await.expect("it is there");
+        let body = within(self.page.find_element("body")).await;
+        let body = body.expect("it is there");
         for key in keys {
-            body.press_key(key).await.expect("there is such a key");
+            let pressed = within(body.press_key(key)).await;
+            pressed.expect("there is such a key");
         }
     }
 
     /// Types characters wherever the focus is.
     pub(crate) async fn type_keys(&self, text: &str) {
-        let body = self.page.find_element("body").await.expect("it is there");
-        body.type_str(text).await.expect("there are such keys");
+        for key in text.chars() {
+            self.press(&[key.encode_utf8(&mut [0; 4])]).await;
+        }
+    }
+
+    /// How often a pane's token was renewed, and how often a new one was asked for, in the first pane and in all.
+    pub(crate) async fn renewals(&self) -> (i64, i64) {
+        self.ask(
+            "(() => {
+                const renewed = [...document.querySelectorAll('.pane')].map((pane) => Number(pane.dataset.renewals ?? 0));
+                const asked = performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/refresh'));
+                return [renewed.reduce((a, b) => a + b, 0), asked.length];
+            })()",
+        )
+        .await
     }
 
     pub(crate) async fn size(&self, width: i64, height: i64) {
         let size = SetDeviceMetricsOverrideParams::new(width, height, 1.0, false);
-        self.page.execute(size).await.expect("it has a size");
+        let set = within(self.page.execute(size)).await;
+        set.expect("it has a size");
     }
 
     pub(crate) async fn colors(&self, scheme: &str) {
         let scheme = MediaFeature::new("prefers-color-scheme", scheme);
-        let set = self.page.emulate_media_features(vec![scheme]).await;
+        let set = within(self.page.emulate_media_features(vec![scheme])).await;
         set.expect("it has colors");
     }
 
@@ -166,21 +201,21 @@ impl Visitor {
         std::fs::create_dir_all(&directory).expect("it can be made");
         for width in [400, 1400] {
             self.size(width, 900).await;
+            let (wide, high): (i64, i64) = self
+                .ask(
+                    "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]",
+                )
+                .await;
+            assert!(wide <= width, "{name} is {wide} px wide in {width} px");
+            self.size(width, high.min(4000)).await;
             for colors in ["light", "dark"] {
                 self.colors(colors).await;
-                let picture = ScreenshotParams::builder().full_page(true).build();
-                let picture = self.page.screenshot(picture).await.expect("it is taken");
+                let picture = within(self.page.screenshot(ScreenshotParams::default())).await;
                 let file = directory.join(format!("{name}-{width}-{colors}.png"));
-                std::fs::write(file, picture).expect("it can be kept");
+                std::fs::write(file, picture.expect("it is taken")).expect("it can be kept");
             }
-            let (content, window): (i64, i64) = self
-                .ask("[document.documentElement.scrollWidth, innerWidth]")
-                .await;
-            assert!(
-                content <= window,
-                "{name} is {content} px wide in {window} px"
-            );
         }
+        self.size(1400, 900).await;
         self.colors("light").await;
     }
 
@@ -190,6 +225,12 @@ impl Visitor {
         let troubles = self.troubles.lock().expect("nobody panicked");
         assert_eq!(*troubles, Vec::<String>::new());
     }
+}
+
+/// An answer of the browser, which must come.
+async fn within<T>(answer: impl Future<Output = T>) -> T {
+    let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
+    answer.expect("the browser answers in 30 s")
 }
 
 async fn watch(page: &Page, troubles: &Arc<Mutex<Vec<String>>>) {

@@ -141,6 +141,10 @@ fn every_option_stands_in_a_table() {
     for (path, page) in [
         ("src/scope/pg/builder.rs", "src/scope/mod.rs"),
         ("src/scope/layer.rs", "src/scope/mod.rs"),
+        (
+            "src/scope/pg/revocation/builder.rs",
+            "src/scope/revocation.rs",
+        ),
         ("src/auth/layer.rs", "src/auth/mod.rs"),
         ("src/auth/jwt/builder.rs", "src/auth/jwt/builder.rs"),
         ("src/auth/jwks/builder.rs", "src/auth/jwks/mod.rs"),

@@ -42,7 +42,10 @@ export class Statements {
     this.#last = line.number;
     this.#note.hidden = true;
     const shown = this.#shown.get(line.transaction) ?? this.#begin(line.transaction);
-    if (line.kind === "error") {
+    if (line.kind === "error" && line.code === "25P02") {
+      // What was sent along with the statement that failed.
+      shown.steps.append(el("li", { class: "step" }, el("span", { class: "label" }, `the check behind it: ${line.message}`)));
+    } else if (line.kind === "error") {
       shown.error = true;
       shown.steps.append(el("li", { class: "error" }, el("strong", {}, `ERROR ${line.code}`), ` ${line.message}`));
     } else {
@@ -80,11 +83,15 @@ function stepOf({ sql, parameters }) {
   if (sql.startsWith("SELECT pg_catalog.set_config('role'")) {
     return { label: `becomes ${parameters[0]}, with the token's claims`, title: `${parameters[2]} ${parameters[3]}` };
   }
-  if (/^(BEGIN|START)/.test(sql)) return { label: "the request's transaction" };
-  if (/^ROLLBACK/.test(sql)) return { label: "ends it", ends: "rolled back" };
-  if (/^COMMIT/.test(sql)) return { label: "ends it", ends: "committed" };
-  if (sql.includes("rolescope_check") || sql.startsWith("SELECT 1 OPERATOR(pg_catalog./)")) {
-    return { label: "still the same transaction and role? Else this fails" };
+  if (/^BEGIN.*COMMIT$/s.test(sql)) return { label: "the session forgets its user" };
+  if (sql.startsWith("BEGIN")) return { label: "the request's transaction" };
+  if (sql === "ROLLBACK") return { label: "ends it", ends: "rolled back" };
+  if (sql === "COMMIT") return { label: "ends it", ends: "committed" };
+  if (sql.startsWith("EXECUTE rolescope_end")) {
+    return { label: "still the same role, and read only? Ends it, and the session forgets its user", ends: "read" };
+  }
+  if (sql.startsWith("SELECT 1 OPERATOR(pg_catalog./)")) {
+    return { label: "still the same transaction and role? Else this fails, and nothing is stored" };
   }
   return { label: null };
 }
@@ -109,6 +116,7 @@ function statement({ sql, parameters }, label) {
 export function formatted(sql) {
   const tokens = sql.replace(/\s+/g, " ").trim().match(/'(?:[^']|'')*'|"(?:[^"]|"")*"|\$\d+|[A-Za-z_][\w.]*|\d+|\s+|./g) ?? [];
   const long = sql.length > 72;
+  const wide = sql.length > 160;
   const parts = [];
   let depth = 0;
   tokens.forEach((token, i) => {
@@ -117,7 +125,7 @@ export function formatted(sql) {
     const word = token.toUpperCase();
     const next = tokens.slice(i + 1).find((t) => t.trim())?.toUpperCase();
     if (token === " " && depth === 0 && CLAUSES.has(next) && long) return parts.push("\n");
-    if (token === " " && tokens[i - 1] === "," && depth === 0 && long) return parts.push("\n    ");
+    if (token === " " && tokens[i - 1] === "," && depth === 0 && wide) return parts.push("\n    ");
     if (token.startsWith("'")) return parts.push(el("span", { class: "text" }, token));
     if (token.startsWith("$")) return parts.push(el("span", { class: "parameter" }, token));
     if (KEYWORDS.has(word) && token === word) return parts.push(el("b", {}, token));

@@ -76,6 +76,7 @@ impl KeyState for HasKey {
 /// | `require_claim_value` | none | which claims must have which values |
 /// | `token_type` | none, `JWT`, `JOSE`, `at+jwt` | which `typ` tokens may have |
 /// | `access_tokens_only` | no | whether tokens must be access tokens as RFC 9068 has them |
+/// | `revocations` | none | which tokens are refused before they expire |
 /// | `leeway` | 30 s, 10 min at most | how far clocks may be apart |
 /// | `clock` | [`SystemClock`] | what time it is |
 /// | `token_cache` | 16 MiB | how much memory verified tokens may take |

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -42,6 +43,8 @@ struct Inner {
     index: Index,
     registered: Registered,
     verified_by: VerifiedBy,
+    /// The last generation of the verifier's revocations that they were not among. 0 where they were never looked for.
+    unrevoked: AtomicU64,
     /// What a later slice has worked out of all this.
     prepared: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -110,6 +113,7 @@ impl Claims {
             index,
             registered,
             verified_by,
+            unrevoked: AtomicU64::new(0),
             prepared: OnceLock::new(),
         }))
     }
@@ -133,6 +137,15 @@ impl Claims {
         self.0.verified_by
     }
 
+    /// Whether they are known not to be among this generation of the verifier's revocations.
+    pub(super) fn is_unrevoked_as_of(&self, generation: u64) -> bool {
+        self.0.unrevoked.load(Ordering::Relaxed) == generation
+    }
+
+    pub(super) fn unrevoked_as_of(&self, generation: u64) {
+        self.0.unrevoked.store(generation, Ordering::Relaxed);
+    }
+
     /// Returns how many bytes of memory it takes, and may take later.
     pub(super) fn bytes(&self) -> usize {
         let Inner {
@@ -140,6 +153,7 @@ impl Claims {
             index,
             registered,
             verified_by: _,
+            unrevoked: _,
             prepared: _,
         } = &*self.0;
         let names = index.iter().map(|(name, _)| match name {

@@ -69,6 +69,11 @@ pub enum TokenError {
     NotAnAccessToken,
     /// A claim does not have the value that the verifier requires.
     WrongClaimValue,
+    /// The token was revoked: it is among the verifier's [`Revocations`](super::Revocations).
+    Revoked,
+    /// What is revoked could not be read yet, or not be confirmed for so long that tokens are not accepted by it any more. That is
+    /// no fault of the token's: 503.
+    RevocationsUnavailable,
 }
 
 impl TokenError {
@@ -108,6 +113,8 @@ impl TokenError {
             Self::WrongType => "the token is of another type",
             Self::NotAnAccessToken => "the token is not an access token",
             Self::WrongClaimValue => "a claim does not have the required value",
+            Self::Revoked => "the token was revoked",
+            Self::RevocationsUnavailable => "it is not known which tokens are revoked",
         }
     }
 }
@@ -123,8 +130,8 @@ impl std::error::Error for TokenError {}
 // === in terms of the crate's own error ===
 
 impl Error {
-    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`] and
-    /// [`ErrorKind::KeysUnavailable`].
+    /// Returns why a token was refused, for [`ErrorKind::InvalidToken`], [`ErrorKind::KeysUnavailable`] and
+    /// [`ErrorKind::RevocationsUnavailable`].
     pub fn token_error(&self) -> Option<TokenError> {
         self.source_as::<TokenError>().copied()
     }
@@ -134,6 +141,7 @@ impl From<TokenError> for Error {
     fn from(reason: TokenError) -> Self {
         let kind = match reason {
             TokenError::KeysUnavailable => ErrorKind::KeysUnavailable,
+            TokenError::RevocationsUnavailable => ErrorKind::RevocationsUnavailable,
             _ => ErrorKind::InvalidToken,
         };
         Self::with_source(kind, reason.as_str(), reason)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::keys::SourceStatus;
+use super::revocations::Revocations;
 use super::verifier::{JwtVerifier, Trusted};
 
 /// Tells the state of the keys of one issuer of a [`JwtVerifier`].
@@ -45,8 +46,14 @@ impl JwtVerifier {
         self.trusted().iter().map(KeyStatus::of).collect()
     }
 
-    /// Returns whether the keys of all issuers are there, and not too old. It is always so where keys are fixed.
+    /// Returns whether tokens can be verified: the keys of all issuers are there and not too old, which they always are where
+    /// they are fixed, and what is revoked is known where it is read by a listener.
     pub fn is_ready(&self) -> bool {
+        let revocations = |one: &Trusted| {
+            let revocations = one.rules.revocations.as_ref();
+            revocations.is_none_or(Revocations::is_usable)
+        };
         self.key_status().iter().all(|status| status.is_ready)
+            && self.trusted().iter().all(revocations)
     }
 }

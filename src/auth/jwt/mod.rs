@@ -13,9 +13,10 @@
 //! 8. `aud` names the configured audience. Where none is configured there is no `aud`.
 //! 9. `iss` is the configured issuer, where one is configured.
 //! 10. The claims that are required are there, and have the values that are required.
+//! 11. It is not among the [`Revocations`], where the verifier was given some.
 //!
 //! What was accepted is kept for a while, in a cache of the verifier's own: the same token is then known by its text, and
-//! only its times are checked again. See [`token_cache`](JwtVerifierBuilder::token_cache).
+//! only its times, and whether it is revoked, are checked again. See [`token_cache`](JwtVerifierBuilder::token_cache).
 //!
 //! # Examples
 //!
@@ -52,6 +53,7 @@ mod keys;
 mod kinds;
 #[cfg(feature = "issuer")]
 mod payload;
+mod revocations;
 mod rules;
 pub(crate) mod signature;
 #[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
@@ -77,6 +79,12 @@ pub use keys::{Algorithm, FetchError, FetchErrorKind, Key, KeyError, KeyErrorKin
 pub(crate) use keys::{KeySet, KeySource, Keys, Refresh, SourceStatus};
 #[cfg(feature = "issuer")]
 pub(crate) use payload::PayloadRules;
+#[cfg(feature = "postgres")]
+pub(crate) use revocations::{
+    Content as RevokedContent, Feed as RevocationFeed, MAX_ENTRIES as MAX_REVOCATIONS,
+    WeakRevocations,
+};
+pub use revocations::{Revocation, RevocationError, RevocationStatus, Revocations};
 pub use verifier::JwtVerifier;
 #[cfg(feature = "issuer")]
 pub(crate) use verifier::MAX_LENGTH;

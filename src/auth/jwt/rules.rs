@@ -6,6 +6,7 @@ use super::claims::{Registered, text};
 use super::error::TokenError;
 use super::json::{self, Member};
 use super::kinds::Kinds;
+use super::revocations::Revocations;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
@@ -14,6 +15,7 @@ pub(super) struct Rules {
     pub(super) issuers: Vec<String>,
     pub(super) required: Vec<String>,
     pub(super) kinds: Kinds,
+    pub(super) revocations: Option<Revocations>,
     pub(super) leeway: Duration,
     pub(super) accept_missing_exp: bool,
 }
@@ -26,6 +28,7 @@ impl Default for Rules {
             issuers: Vec::new(),
             required: Vec::new(),
             kinds: Kinds::default(),
+            revocations: None,
             leeway: Duration::from_secs(30),
             accept_missing_exp: false,
         }

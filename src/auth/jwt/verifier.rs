@@ -231,10 +231,11 @@ impl JwtVerifier {
             return Ok(claims);
         };
         let rules = &self.0.trusted[claims.verified_by().issuer].rules;
-        match rules.check_time(claims.registered(), now) {
+        let in_time = rules.check_time(claims.registered(), now);
+        match in_time.and_then(|()| rules.check_revoked(&claims)) {
             Ok(()) => Ok(claims),
             Err(reason) => {
-                if reason == TokenError::Expired {
+                if matches!(reason, TokenError::Expired | TokenError::Revoked) {
                     cache.remove(token);
                 }
                 Err(reason.into())
@@ -343,7 +344,9 @@ fn accept(
     let members = json::unambiguous_object(&payload)?;
     let registered = rules.check(&members, now)?;
     let index = claims::index(&payload, members);
-    Ok(Claims::verified(payload, index, registered, verified_by))
+    let claims = Claims::verified(payload, index, registered, verified_by);
+    rules.check_revoked(&claims)?;
+    Ok(claims)
 }
 
 impl fmt::Debug for JwtVerifier {

@@ -3,8 +3,9 @@
 use bb8_postgres::PostgresConnectionManager;
 use bb8_postgres::bb8::ManageConnection;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{CancelToken, Client, Config, Error, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, Socket};
 
 use super::cancel::{Wire, cancel_and_wait};
 
@@ -16,12 +17,18 @@ pub(crate) trait Connect: Send + Sync + 'static {
     /// Opens a session exactly as the URL says, to look at the set-up.
     fn connect_plain(&self) -> BoxFuture<'_, Result<Client, Error>>;
 
+    /// Opens a session exactly as the URL says, with what the server says unasked. It lives as long as that is polled.
+    fn connect_listening(&self) -> BoxFuture<'_, Result<(Client, Messages), Error>>;
+
     /// Asks the server to cancel a session's statement. The server may act on it later than the future ends.
     fn cancel(&self, token: CancelToken) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Asks a pooler to do so, and waits until it has passed that on. Says whether it has.
     fn cancel_and_wait(&self, token: CancelToken) -> BoxFuture<'_, bool>;
 }
+
+/// Notices and notifications, to the end of the connection.
+pub(crate) type Messages = BoxStream<'static, Result<AsyncMessage, Error>>;
 
 /// bb8-postgres' manager, for sessions of both kinds.
 pub(crate) struct Connector<Tls>
@@ -64,6 +71,14 @@ where
 
     fn connect_plain(&self) -> BoxFuture<'_, Result<Client, Error>> {
         Box::pin(self.plain.connect())
+    }
+
+    fn connect_listening(&self) -> BoxFuture<'_, Result<(Client, Messages), Error>> {
+        Box::pin(async move {
+            let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
+            let messages = stream::poll_fn(move |cx| connection.poll_message(cx));
+            Ok((client, messages.boxed()))
+        })
     }
 
     fn cancel(&self, token: CancelToken) -> BoxFuture<'_, Result<(), Error>> {

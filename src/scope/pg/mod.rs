@@ -24,6 +24,7 @@ pub(crate) mod pool;
 pub(crate) mod pooler;
 mod recent_writes;
 mod replica;
+pub(crate) mod revocation;
 pub(crate) mod role_settings;
 mod route;
 pub(crate) mod session;

@@ -1,4 +1,4 @@
-//! [`SetupError`]: why a pool could not be built, for whoever starts the service.
+//! [`SetupError`]: why a pool or a listener could not be built, for whoever starts the service.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,7 +10,8 @@ use super::tls;
 use crate::error::{Error, chain};
 use crate::role::RoleNameError;
 
-/// Says why a pool could not be built, and what to do about it.
+/// Says why a pool or a [`RevocationListener`](crate::scope::revocation::RevocationListener) could not be built, and what to
+/// do about it.
 #[derive(Debug)]
 pub struct SetupError(Inner);
 
@@ -92,7 +93,9 @@ impl SetupError {
     }
 
     pub(super) fn no_runtime() -> Self {
-        Self::options("a pool is built inside a tokio runtime, and there is none here".to_owned())
+        let message =
+            "a pool or a listener is built inside a tokio runtime, and there is none here";
+        Self::options(message.to_owned())
     }
 
     pub(super) fn unreachable(error: Error) -> Self {

@@ -48,6 +48,13 @@ impl Target {
         &self.config
     }
 
+    /// Makes what connects where the URL leads, and changes what is sent there at the start.
+    pub(super) fn plain_connector(mut self, change: impl FnOnce(&mut Config)) -> Box<dyn Connect> {
+        change(&mut self.config);
+        let config = self.config.clone();
+        self.connector(config)
+    }
+
     /// Makes what connects: for requests as `requests` says, else as the URL says, and with one kind of TLS for all.
     pub(super) fn connector(self, requests: Config) -> Box<dyn Connect> {
         match self.tls {

@@ -12,6 +12,7 @@ mod leaving;
 mod logs;
 mod over_http;
 mod replica;
+mod revocation;
 pub(crate) mod scope;
 mod seeds;
 mod streams;

@@ -5,6 +5,7 @@ mod claims;
 mod forgeries;
 mod kinds;
 mod postgrest;
+mod revocations;
 #[cfg(feature = "jwks")]
 mod sources;
 mod vectors;
