@@ -93,7 +93,8 @@
 //! `RevocationListener` (the module `scope::revocation`).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers). How to refuse tokens before they expire: [Revocation](guide::revocation).
+//! provider](guide::identity_providers). How to refuse tokens before they expire: [Revocation](guide::revocation). Users with
+//! passwords and sessions of your own, in SQL: the chapters `basic_auth` and `sessions` of the [guide].
 //!
 //! # Handlers of other frameworks
 //!

@@ -35,7 +35,8 @@ CREATE TABLE basic_auth.settings (
     bcrypt_cost         int NOT NULL DEFAULT 10 CHECK (bcrypt_cost BETWEEN 4 AND 20),
     min_password_length int NOT NULL DEFAULT 15 CHECK (min_password_length >= 8),
     verify_lifetime     interval NOT NULL DEFAULT '1 day',
-    reset_lifetime      interval NOT NULL DEFAULT '1 hour'
+    reset_lifetime      interval NOT NULL DEFAULT '1 hour',
+    mail_lease          interval NOT NULL DEFAULT '5 min'
 );
 
 -- One line, no quotes or brackets: it goes into the head of a mail.
@@ -83,7 +84,7 @@ CREATE TABLE basic_auth.mail_requests (
     kind  text NOT NULL CHECK (kind IN ('signup', 'reset')),
     email text NOT NULL,
     pass  text,
-    at    timestamptz NOT NULL DEFAULT now()
+    taken timestamptz NOT NULL DEFAULT '-infinity'
 );
 
 -- What was sent, as SHA-256.
@@ -269,10 +270,10 @@ BEGIN
     NOTIFY basic_auth_mail;
 END $$;
 
--- The mails to send, as the role `mailer`. Send them before the COMMIT: what is rolled back is asked for again. Tokens are
--- made here, and nothing but their hash stays.
+-- The mails to send, as the role `mailer`: COMMIT, send, and say so by mail_sent. One that is not sent within `mail_lease`
+-- is taken again. Tokens are made here, and nothing but their hash stays.
 CREATE FUNCTION basic_auth.take_mails(at_most int DEFAULT 100)
-RETURNS TABLE (kind text, email text, token text, expires_at timestamptz)
+RETURNS TABLE (id bigint, kind text, email text, token text, expires_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     settings basic_auth.settings := (SELECT s FROM basic_auth.settings s);
@@ -280,10 +281,12 @@ DECLARE
     owner basic_auth.users;
 BEGIN
     FOR request IN
-        DELETE FROM basic_auth.mail_requests m WHERE m.id IN (
-            SELECT r.id FROM basic_auth.mail_requests r ORDER BY r.id LIMIT at_most FOR UPDATE SKIP LOCKED)
+        UPDATE basic_auth.mail_requests m SET taken = now() WHERE m.id IN (
+            SELECT r.id FROM basic_auth.mail_requests r WHERE r.taken <= now() - settings.mail_lease
+            ORDER BY r.id LIMIT at_most FOR UPDATE SKIP LOCKED)
         RETURNING m.*
     LOOP
+        id := request.id;
         SELECT * INTO owner FROM basic_auth.users u WHERE lower(u.email COLLATE "C") = lower(request.email COLLATE "C");
         token := basic_auth.new_token();
         IF request.kind = 'signup' AND owner.id IS NULL THEN
@@ -304,11 +307,17 @@ BEGIN
             INSERT INTO basic_auth.one_time_tokens (hash, kind, email, user_id, expires_at)
             VALUES (basic_auth.token_hash(token), kind, email, owner.id, expires_at);
         ELSE
+            DELETE FROM basic_auth.mail_requests m WHERE m.id = request.id;
             CONTINUE;
         END IF;
         RETURN NEXT;
     END LOOP;
 END $$;
+
+CREATE FUNCTION basic_auth.mail_sent(id bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    DELETE FROM basic_auth.mail_requests m WHERE m.id = mail_sent.id
+$$;
 
 -- Whether the token was good, which it is once.
 CREATE FUNCTION public.verify_email(token text) RETURNS boolean
@@ -350,7 +359,7 @@ END $$;
 
 GRANT EXECUTE ON FUNCTION public.signup, public.request_password_reset, public.verify_email, public.reset_password TO :"anon";
 GRANT USAGE ON SCHEMA basic_auth TO :"mailer";
-GRANT EXECUTE ON FUNCTION basic_auth.take_mails TO :"mailer";
+GRANT EXECUTE ON FUNCTION basic_auth.take_mails, basic_auth.mail_sent TO :"mailer";
 
 CREATE TRIGGER check_role BEFORE INSERT OR UPDATE OF role ON basic_auth.users
     FOR EACH ROW EXECUTE FUNCTION basic_auth.check_role();

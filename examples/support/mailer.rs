@@ -85,16 +85,23 @@ async fn take(
     send: &mut impl FnMut(Mail),
 ) -> Result<(), rolescope::Error> {
     let db = pool.begin(scope);
-    let sql = "SELECT email, kind, token FROM basic_auth.take_mails()";
+    let sql = "SELECT id, email, kind, token FROM basic_auth.take_mails()";
     let mails = db.query(sql, &[]).await?;
+    // Before they are sent: who is quick would come with a token that is not stored yet.
+    db.commit().await?;
     for row in &mails {
         send(Mail {
             to: row.get("email"),
             kind: row.get("kind"),
             token: row.get("token"),
         });
+        let db = pool.begin(scope);
+        let id: i64 = row.get("id");
+        db.execute("SELECT basic_auth.mail_sent($1)", &[&id])
+            .await?;
+        db.commit().await?;
     }
-    db.commit().await
+    Ok(())
 }
 
 async fn clean_up(pool: &RoleScopedPool, scope: &RoleScope) -> Result<(), rolescope::Error> {

@@ -5,3 +5,22 @@ pub mod identity_providers {}
 
 #[doc = include_str!("revocation.md")]
 pub mod revocation {}
+
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
+#[doc = include_str!("basic_auth.md")]
+#[doc = "```sql"]
+#[doc = include_str!("../../examples/sql/basic_auth.sql")]
+#[doc = "```"]
+pub mod basic_auth {}
+
+#[cfg(feature = "issuer")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
+#[doc = include_str!("sessions.md")]
+#[doc = "```sql"]
+#[doc = include_str!("../../examples/sql/sessions.sql")]
+#[doc = "```"]
+pub mod sessions {}
+
+#[doc = include_str!("tokens_from_sql.md")]
+pub mod tokens_from_sql {}

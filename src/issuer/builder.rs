@@ -38,8 +38,9 @@ pub struct HasIssuer(String);
 /// Without an issuer it does not compile:
 ///
 /// ```compile_fail,E0599
-/// # let key: rolescope::issuer::SigningKey = unimplemented!();
-/// rolescope::issuer::TokenIssuer::builder(key).audience("todos").build();
+/// fn build(key: rolescope::issuer::SigningKey) {
+///     rolescope::issuer::TokenIssuer::builder(key).audience("todos").build();
+/// }
 /// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct TokenIssuerBuilder<State> {

@@ -12,26 +12,49 @@ use crate::role::RoleName;
 /// What comes before the handler's statement. It is evaluated once, and must have one column and one row at most.
 const BEFORE: &str = "WITH call (claims) AS MATERIALIZED (SELECT (\n";
 
-/// What follows it: what type the claims are of, the claims, and whether requests can run as the role in them. `SET` is a
-/// way to have a role from 16 on.
-const AFTER: &str = "
+/// Whether requests can run as `named.role`: whether that is the login role, and whether this may become it. NULL where there is no
+/// such role. `SET` is a way to have a role from 16 on.
+macro_rules! role_checks {
+    () => {
+        "pg_catalog.quote_ident(role) OPERATOR(pg_catalog.=) pg_catalog.quote_ident(session_user::pg_catalog.text),
+    pg_catalog.pg_has_role(session_user, CASE WHEN role OPERATOR(pg_catalog.<>) ''
+        THEN pg_catalog.to_regrole(pg_catalog.quote_ident(role))::pg_catalog.oid END, CASE
+        WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000
+        THEN 'SET' ELSE 'MEMBER' END)"
+    };
+}
+
+/// What follows it: the type of the claims and the one below all domains, the claims, and what is to be known of their role.
+/// `->>` fails where any text in the claims has an escape that it cannot decode, so it is not tried where there are escapes.
+const AFTER: &str = concat!(
+    "
 )), issued AS MATERIALIZED (
     SELECT pg_catalog.to_json(call.claims) AS claims, call.claims IS NULL AS is_null, pg_catalog.pg_typeof(call.claims) AS type,
         pg_catalog.pg_typeof(coalesce(call.claims, NULL)) AS base
     FROM call
 ), named AS MATERIALIZED (
-    SELECT issued.*, pg_catalog.to_regrole(pg_catalog.quote_ident(nullif(claims OPERATOR(pg_catalog.->>) 'role', ''))) AS role
+    SELECT issued.*, CASE WHEN pg_catalog.strpos(
+            pg_catalog.replace(claims::pg_catalog.text, pg_catalog.repeat(pg_catalog.chr(92), 2), ''),
+            pg_catalog.chr(92) OPERATOR(pg_catalog.||) 'u') OPERATOR(pg_catalog.=) 0
+        THEN claims OPERATOR(pg_catalog.->>) 'role' END AS role
     FROM issued
 )
-SELECT t.typname::pg_catalog.text, b.typname::pg_catalog.text, b.typtype OPERATOR(pg_catalog.=) 'c',
-    named.is_null, named.claims::pg_catalog.text,
-    named.role OPERATOR(pg_catalog.=) pg_catalog.to_regrole(pg_catalog.quote_ident(session_user::pg_catalog.text)),
-    pg_catalog.pg_has_role(session_user, named.role::pg_catalog.oid, CASE
-        WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000
-        THEN 'SET' ELSE 'MEMBER' END)
+SELECT t.typname::pg_catalog.text, b.typname::pg_catalog.text, b.typtype OPERATOR(pg_catalog.=) 'c', named.is_null,
+    named.claims::pg_catalog.text, named.role IS NOT NULL,
+    ",
+    role_checks!(),
+    "
 FROM named
 JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) named.type::pg_catalog.oid
-JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) named.base::pg_catalog.oid";
+JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) named.base::pg_catalog.oid"
+);
+
+/// What is to be known of a role by itself.
+const ROLE: &str = concat!(
+    "SELECT ",
+    role_checks!(),
+    " FROM (SELECT $1::pg_catalog.text) AS named (role)"
+);
 
 /// How the name of a type of claims ends.
 const SUFFIX: &str = "jwt_claims";
@@ -90,10 +113,18 @@ impl RoleScopedConnection {
     ) -> Result<Option<IssuedToken>, Error> {
         let sql = format!("{BEFORE}{sql}{AFTER}");
         let row = self.query_one(&sql, params).await.map_err(explain)?;
-        match claims(&row)? {
-            Some(claims) => Ok(Some(issuer.issue_json(claims)?)),
-            None => Ok(None),
+        let Some(claims) = claims(&row)? else {
+            return Ok(None);
+        };
+        let role = role(claims)?;
+        let is_checked: bool = row.try_get(5)?;
+        if is_checked {
+            check_role(&role, row.try_get(6)?, row.try_get(7)?)?;
+        } else {
+            let row = self.query_one(ROLE, &[&role.as_str()]).await?;
+            check_role(&role, row.try_get(0)?, row.try_get(1)?)?;
         }
+        Ok(Some(issuer.issue_json(claims)?))
     }
 }
 
@@ -109,39 +140,41 @@ fn claims(row: &Row) -> Result<Option<&str>, Error> {
              say `SELECT login(..)` with a function that RETURNS such a type"
         )));
     }
-    if row.try_get(3)? {
-        return Ok(None);
-    }
-    let claims: &str = row.try_get(4)?;
-    let members = json::object(claims).map_err(|_| {
-        refused("issue_token: the claims are not a JSON object: return a composite type, with a field for each claim")
-    })?;
-    let role = json::find(&members, "role").filter(|role| *role != "null");
-    let Some(role) = role.and_then(json::string) else {
-        return Err(refused(
+    let is_null: bool = row.try_get(3)?;
+    Ok(if is_null { None } else { row.try_get(4)? })
+}
+
+/// Returns the role that requests with these claims would run as.
+fn role(claims: &str) -> Result<RoleName, Error> {
+    let members = json::object(claims).unwrap_or_default();
+    let role = json::find(&members, "role").and_then(json::string);
+    let role = role.ok_or_else(|| {
+        refused(
             "issue_token: the claims have no `role`, or it is NULL or no text: the function must say which role requests with \
              the token run as, or return NULL to refuse",
-        ));
-    };
+        )
+    })?;
     RoleName::parse(&role).map_err(|error| {
         refused(format!(
             "issue_token: the claim `role` names no role: {error}"
         ))
-    })?;
-    let is_login: Option<bool> = row.try_get(5)?;
-    let may_become: Option<bool> = row.try_get(6)?;
-    match (is_login, may_become) {
-        (None, _) | (_, None) => Err(refused(format!(
-            "issue_token: the role {role:?} in the claims does not exist: names are case-sensitive there"
-        ))),
-        (Some(true), _) => Err(refused(format!(
-            "issue_token: the role {role:?} in the claims is the one that the pool logs in as, and no request may run as it"
-        ))),
-        (_, Some(false)) => Err(refused(format!(
-            "issue_token: the role {role:?} in the claims was not granted to the role that the pool logs in as: GRANT it"
-        ))),
-        (Some(false), Some(true)) => Ok(Some(claims)),
-    }
+    })
+}
+
+fn check_role(
+    role: &RoleName,
+    is_login: Option<bool>,
+    may_become: Option<bool>,
+) -> Result<(), Error> {
+    let why = match (is_login, may_become) {
+        (Some(true), _) => "is the one that the pool logs in as, and no request may run as it",
+        (_, None) => "does not exist: names are case-sensitive there",
+        (_, Some(false)) => "was not granted to the role that the pool logs in as: GRANT it",
+        (_, Some(true)) => return Ok(()),
+    };
+    Err(refused(format!(
+        "issue_token: the role \"{role}\" in the claims {why}"
+    )))
 }
 
 /// What PostgreSQL says of a statement that is not one column, or of several rows, is about what surrounds it here.

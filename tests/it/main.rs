@@ -1,11 +1,23 @@
 //! Every test against a real PostgreSQL or over real HTTP, in one binary.
 
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "issuer",
+    feature = "aws-lc-rs"
+))]
+mod accounts;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod auth;
 #[cfg(any(feature = "aws-lc-rs", feature = "rust-crypto"))]
 mod fuzz;
 #[cfg(all(feature = "postgres", feature = "aws-lc-rs"))]
 mod hyper_server;
+#[cfg(all(
+    feature = "issuer",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod issuer;
 #[cfg(feature = "postgres")]
 mod local_postgres;
 #[cfg(all(

@@ -71,7 +71,8 @@ fn imports_point_down_only() {
         ("src/answer", &["auth", "role", "scope", "wire"]),
         ("src/grpc.rs", &["auth", "role", "scope", "wire"]),
         ("src/wire.rs", &["auth", "role", "scope"]),
-        ("src/auth", &["role", "scope"]),
+        ("src/auth", &["issuer", "role", "scope"]),
+        ("src/issuer", &["role", "scope"]),
         ("src/role", &["scope"]),
         ("src/scope/pg", &["scope::"]),
     ];
@@ -111,6 +112,7 @@ fn the_readme_shows_what_runs() {
     let readme = read("README.md");
     for command in [
         "cargo run --example todos",
+        "cargo run --example accounts --features issuer",
         "cargo run --example oidc",
         "cargo run --example hyper_server",
         "cargo run --example tonic_server --features tonic",
@@ -150,6 +152,7 @@ fn every_option_stands_in_a_table() {
         ("src/auth/jwks/builder.rs", "src/auth/jwks/mod.rs"),
         ("src/auth/jwt/kinds.rs", "src/auth/jwt/builder.rs"),
         ("src/role/decide/mod.rs", "src/role/mod.rs"),
+        ("src/issuer/builder.rs", "src/issuer/builder.rs"),
     ] {
         let page = read(page);
         let rows: Vec<&str> = page.lines().filter(|line| line.contains(" | ")).collect();

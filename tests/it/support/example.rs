@@ -59,6 +59,16 @@ impl Example {
         lines.take_while(|line| !line.starts_with(end)).collect()
     }
 
+    /// Reads one more line of its output.
+    #[cfg(all(feature = "axum", feature = "postgres", feature = "issuer"))]
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output
+            .read_line(&mut line)
+            .expect("its output is text");
+        line
+    }
+
     /// Returns where it listens.
     pub(crate) fn url(&self) -> &str {
         &self.url
