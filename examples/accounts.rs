@@ -28,6 +28,7 @@ use axum::routing::get;
 use clap::Parser;
 use rolescope::issuer::{SigningKey, TokenIssuer};
 use rolescope::role::RoleName;
+use rolescope::scope::revocation::RevocationListener;
 use rolescope::{
     Error, JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedConnection, RoleScopedPool,
 };
@@ -83,11 +84,14 @@ async fn serve(login: Login, listener: TcpListener, shutdown: Shutdown) -> Resul
         .audience("accounts")
         .build()
         .map_err(|e| chain(&e))?;
+    let revocations = RevocationListener::builder(&login.url).map_err(|e| chain(&e))?;
+    let revocations = revocations.build().await.map_err(|e| chain(&e))?;
     let verifier = JwtVerifier::builder()
         .keys(issuer.verifying_keys())
         .map_err(|e| chain(&e))?
         .issuer(&url)
         .audience("accounts")
+        .revocations(revocations.revocations())
         .build()
         .map_err(|e| chain(&e))?;
     let pool = RoleScopedPool::builder(&login.url)
@@ -158,6 +162,9 @@ tokens=$(curl -s {json} -d "{{\"refresh_token\":\"$(token refresh_token)\"}}" {u
 
 # She signs out.
 curl -i -H "Authorization: Bearer $(token access_token)" -X POST {url}/logout
+
+# The access token has not expired, and is refused all the same.
+curl -i -H "Authorization: Bearer $(token access_token)" {url}/whoami
 
 # Alice has forgotten her password.
 curl -i {json} -d '{{"email":"alice@example.com"}}' {url}/password_reset

@@ -10,7 +10,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::{Parser, ValueEnum};
 use rolescope::auth::jwt::{Algorithm, BuildError, Key, KeyErrorKind};
@@ -30,7 +31,10 @@ fn app(auth: JwtAuthLayer, scope: RoleScopeLayer) -> Router {
         .layer(TraceLayer::new_for_http())
         .layer(auth)
         .layer(scope);
-    Router::new().route("/", get(whoami)).layer(layers)
+    Router::new()
+        .route("/", get(whoami))
+        .route("/logout", post(logout))
+        .layer(layers)
 }
 
 #[derive(Serialize)]
@@ -58,6 +62,12 @@ async fn whoami(claims: Option<Claims>, db: RoleScopedConnection) -> Result<Json
         session_user: row.get(1),
         claims: row.get(2),
     }))
+}
+
+/// Ends the caller's session, where the database has those of `sql/sessions.sql`.
+async fn logout(db: RoleScopedConnection) -> Result<StatusCode, Error> {
+    db.execute("SELECT logout()", &[]).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tells each caller who they are to the database.
@@ -104,7 +114,7 @@ struct Args {
     /// What becomes of a secret of less than 32 bytes, which can be guessed.
     #[arg(long, value_enum, default_value_t = ShortSecret::Refuse)]
     short_secret: ShortSecret,
-    /// Refuse tokens that the database says are revoked: see `sql/sessions.sql`.
+    /// Refuse tokens that the database says are revoked, as with `sql/sessions.sql`: `POST /logout` ends the caller's session.
     #[arg(long)]
     revocations: bool,
     /// The port to listen on; 0 for any that is free.

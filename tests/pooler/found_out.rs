@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::routing::get;
 use rolescope::RoleScopedConnection;
+use rolescope::scope::revocation::RevocationListener;
 
 use crate::Pooled;
 use crate::support::events::Recorder;
@@ -43,5 +44,19 @@ async fn a_pool_that_is_not_told_of_its_pooler_is_refused_and_told_the_cure() {
 
         let pool = within(pooled.builder().build()).await;
         pool.expect("told of it, it is built");
+    }
+}
+
+/// Notifications do not come through a pooler in transaction mode, and nothing would tell.
+#[tokio::test]
+async fn a_listener_is_not_built_behind_a_pooler() {
+    for settings in ["", "ignore_startup_parameters = options"] {
+        let pooled = Pooled::start(settings).await;
+        let listener = RevocationListener::builder(&pooled.url("authenticator"));
+        let listener = listener.expect("the URL can be read");
+        let listener = listener.query("SELECT 'jti', 'x', NULL::timestamptz");
+        let error = within(listener.build()).await.expect_err("it is refused");
+        let error = error.to_string();
+        assert!(error.contains("leads to PostgreSQL itself"), "{error}");
     }
 }

@@ -263,6 +263,8 @@ fn a_set_that_is_read_counts_until_it_is_too_old() {
     assert_eq!(found(), (Err(Revoked), Err(Unavailable)));
     set.confirm(clock());
     assert_eq!(found(), (Err(Revoked), Ok(())));
+    set.confirm(began);
+    assert_eq!(found(), (Err(Revoked), Ok(())));
     set.read(content(&["two"]), clock()).unwrap();
     assert_eq!(found(), (Ok(()), Err(Revoked)));
     assert_eq!(set.status().reads, 2);

@@ -69,6 +69,40 @@ async fn it_listens_before_it_reads() {
     assert!(listens.is_some() && listens < reads, "{seen:?}");
 }
 
+/// A read shows what was committed before it began, and what comes meanwhile is told while it runs.
+#[tokio::test]
+async fn what_is_committed_during_a_read_is_read_after_it() {
+    let (database, admin) = prepared().await;
+    run(
+        &admin,
+        "GRANT SELECT ON basic_auth.revoked TO authenticator",
+    )
+    .await;
+    // It waits for a lock with its snapshot in its hands.
+    let query = "SELECT claim, value, issued_before FROM basic_auth.revoked, \
+                 (SELECT pg_advisory_xact_lock_shared(17)::text) AS gate";
+    let patient = patient(&database.url("authenticator")).query(query);
+    let listener = listening(patient.heartbeat(NEVER).answer_timeout(NEVER)).await;
+    let app = app(listener.revocations());
+    let gate = database.admin().await;
+    run(&gate, "SELECT pg_advisory_lock(17)").await;
+    revoke(&admin, "one").await;
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
+    within(async {
+        let count = async || admin.query_one(waiting, &[]).await.expect("it runs").get(0);
+        while count().await != 1_i64 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    revoke(&admin, "two").await;
+    assert_eq!(status(&app, "one").await, 200);
+    run(&gate, "SELECT pg_advisory_unlock(17)").await;
+    becomes(&app, "one", 401).await;
+    becomes(&app, "two", 401).await;
+}
+
 #[tokio::test]
 async fn a_change_that_was_not_notified_counts_after_the_interval() {
     let (database, admin) = prepared().await;
