@@ -1,10 +1,11 @@
 //! Run with: cargo run --example todos
 //!
 //! A list of todos in which PostgreSQL decides who sees and writes what. It needs no set-up: it finds or fetches a
-//! PostgreSQL of its own, prepares it with `sql/todos.sql`, and prints `curl` commands to try. `--port` chooses the port.
+//! PostgreSQL of its own, prepares it with `sql/todos.sql`, `sql/basic_auth.sql` and `sql/sessions.sql`, serves a page on
+//! which one can be several users side by side, and prints `curl` commands to try. `--port` chooses the port.
 //!
 //! Nothing is left when it ends, however it ends. With DATABASE_URL, a superuser's or one with CREATEDB and CREATEROLE,
-//! it makes a database and three roles on that server, named `rolescope_example_..`, and removes them on Ctrl-C or
+//! it makes a database and five roles on that server, named `rolescope_example_..`, and removes them on Ctrl-C or
 //! SIGTERM; what a `kill -9` leaves there, the next start removes.
 
 #[path = "support/accounts.rs"]

@@ -4,6 +4,8 @@
 //! `cargo test --test browser` runs them. Pictures of the page are left in `target/tmp/screenshots`.
 
 mod chromium;
+#[path = "../../examples/support/local_postgres/mod.rs"]
+mod local_postgres;
 mod support;
 mod visitor;
 

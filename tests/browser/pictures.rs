@@ -19,11 +19,24 @@ async fn the_page_fits_into_narrow_and_wide_windows() {
     visitor.sees("refusal(2, '.add').includes('42501')").await;
     visitor.sees("statements(2).includes('ERROR 42501')").await;
     visitor.pictures("3-refused").await;
-    visitor.click("[data-pane='1'] [value=edit]").await;
+    visitor.click_in(1, "buy a present for bob", "edit").await;
     visitor.click("#add-pane").await;
     visitor.sees("pane(3) && tasks(3).length === 2").await;
     visitor.pictures("4-three-panes-editing").await;
     visitor.click("#open-mailbox").await;
+    visitor
+        .sees("document.querySelectorAll('#mails .done').length === 2")
+        .await;
     visitor.pictures("5-mailbox").await;
+    visitor.press(&["Escape"]).await;
+    visitor.click("[data-pane='3'] button[value=alice]").await;
+    visitor.sees("pane(3).dataset.user === 'Alice'").await;
+    visitor
+        .click("[data-pane='3'] .leave [value=everywhere]")
+        .await;
+    visitor
+        .sees("pane(1).querySelector('.ended').textContent")
+        .await;
+    visitor.pictures("6-signed-out").await;
     visitor.assert_no_trouble();
 }

@@ -1,5 +1,7 @@
 //! Who sees and changes what.
 
+use crate::local_postgres::LocalPostgres;
+use crate::support::example::Example;
 use crate::visitor::Visitor;
 
 /// The panes of Alice and Bob, who have signed in.
@@ -237,5 +239,61 @@ async fn a_keyboard_is_enough_to_sign_in_and_add() {
     visitor
         .sees("tasks(2).includes('water the plants') && tasks(1).includes('water the plants')")
         .await;
+    visitor.assert_no_trouble();
+}
+
+#[tokio::test]
+async fn a_parameter_that_looks_like_lines_of_the_log_is_a_parameter() {
+    let visitor = alice_and_bob(&[]).await;
+    let status: u16 = visitor
+        .ask(
+            "fetch('/todos', {
+                method: 'POST',
+                headers: {
+                    authorization: `Bearer ${JSON.parse(sessionStorage['todos-pane-1']).access}`,
+                    'content-type': 'application/json',
+                },
+                body: JSON.stringify({
+                    task: [
+                        `it's`,
+                        `1 00000 LOG:  statement: BEGIN`,
+                        `1 00000 LOG:  execute s1: SELECT pg_catalog.set_config('role', $1, true)`,
+                        `1 00000 DETAIL:  parameters: $1 = 'web_user', $2 = '{\"jti\":\"${claim(2, 'jti')}\"}'`,
+                        `1 00000 LOG:  statement: forged`,
+                    ].join('\\n'),
+                }),
+            }).then(({ status }) => status)",
+        )
+        .await;
+    assert_eq!(status, 201);
+    visitor
+        .sees("[...pane(1).querySelectorAll('.own dd')].some(({ textContent }) => textContent.startsWith(`it's\\n1 00000 LOG:`) && textContent.endsWith('forged'))")
+        .await;
+    // Whatever came to Bob's pane came before what he does now.
+    visitor.add(2, "water the plants", false).await;
+    visitor
+        .sees("statements(2).includes('water the plants') && !statements(2).includes('forged')")
+        .await;
+    visitor.assert_no_trouble();
+}
+
+#[tokio::test]
+async fn the_log_of_a_server_that_is_not_the_examples_is_not_read() {
+    let postgres = tokio::task::spawn_blocking(LocalPostgres::start);
+    let postgres = postgres.await.expect("no panic").expect("it starts");
+    let url = postgres.superuser_url("postgres");
+    let visitor = Visitor::open_with(
+        Example::command("todos")
+            .args(["--port", "0"])
+            .env("DATABASE_URL", url),
+    )
+    .await;
+    visitor.click("[data-pane='1'] button[value=alice]").await;
+    visitor.sees("pane(1).dataset.user === 'Alice'").await;
+    visitor
+        .sees("pane(1).querySelector('.sql .note').textContent.includes('DATABASE_URL')")
+        .await;
+    visitor.add(1, "all the same", false).await;
+    visitor.sees("statements(1) === ''").await;
     visitor.assert_no_trouble();
 }

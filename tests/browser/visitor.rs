@@ -132,7 +132,7 @@ impl Visitor {
                 const {{ x, y, width, height }} = element.getBoundingClientRect();
                 const place = [x + width / 2, y + height / 2];
                 const there = document.elementFromPoint(...place);
-                return [...place, element.contains(there) || element.labels?.[0]?.contains(there)];
+                return [...place, Boolean(element.contains(there) || element.labels?.[0]?.contains(there))];
             }})()"
         );
         let (x, y, hit): (f64, f64, bool) = self.ask(&place).await;
@@ -169,18 +169,6 @@ impl Visitor {
         for key in text.chars() {
             self.press(&[key.encode_utf8(&mut [0; 4])]).await;
         }
-    }
-
-    /// How often a pane's token was renewed, and how often a new one was asked for, in the first pane and in all.
-    pub(crate) async fn renewals(&self) -> (i64, i64) {
-        self.ask(
-            "(() => {
-                const renewed = [...document.querySelectorAll('.pane')].map((pane) => Number(pane.dataset.renewals ?? 0));
-                const asked = performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/refresh'));
-                return [renewed.reduce((a, b) => a + b, 0), asked.length];
-            })()",
-        )
-        .await
     }
 
     pub(crate) async fn size(&self, width: i64, height: i64) {

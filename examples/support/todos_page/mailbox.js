@@ -52,15 +52,9 @@ export class Mailbox {
     return this.#mails.length;
   }
 
-  /** A mail is handed over before what it speaks of is committed, so that none is lost: who is fast may come too early. */
-  async confirm(mail, tries = 20) {
-    try {
-      await post(routes.verify, { token: mail.token }, { 400: "This token is not good, or not any more." });
-    } catch (error) {
-      if (error.status !== 400 || tries === 1) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      await this.confirm(mail, tries - 1);
-    }
+  async confirm(mail) {
+    await post(routes.verify, { token: mail.token }, { 400: "This token is not good, or not any more." });
+    mail.confirmed();
   }
 
   #take(mail) {
@@ -77,16 +71,18 @@ export class Mailbox {
     const outcome = el("p", { role: "status" });
     const open = el("button", { type: "button", class: "primary" }, "Confirm the address");
     open.addEventListener("click", async () => {
-      open.disabled = true;
       try {
         await this.confirm(mail);
-        outcome.className = "done";
-        fill(outcome, "Confirmed. Now sign in.");
       } catch (error) {
         outcome.className = "refusal";
         fill(outcome, ...inWords(error));
       }
     });
+    mail.confirmed = () => {
+      open.disabled = true;
+      outcome.className = "done";
+      fill(outcome, "Confirmed.");
+    };
     return el(
       "li",
       {},

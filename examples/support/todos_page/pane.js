@@ -72,6 +72,7 @@ export class Pane {
     this.element.dataset.user = user ? user.name : "";
     this.#part(".who h2").textContent = user ? user.name : "A stranger";
     this.#part(".face").textContent = user ? user.name[0].toUpperCase() : "?";
+    this.#part(".whose").textContent = user ? `Todos that ${user.name} may see` : "Todos that everyone may see";
     this.#part(".leave").hidden = !user;
     this.#part(".account").hidden = Boolean(user);
     this.#part(".token").hidden = !user;

@@ -101,7 +101,7 @@ function statement({ sql, parameters }, label) {
     "li",
     { class: label ? "step" : "step own" },
     label ? el("span", { class: "label" }, label) : el("span", { class: "label" }, "the handler's statement"),
-    el("pre", { tabindex: 0, "aria-label": "SQL" }, el("code", {}, ...formatted(sql))),
+    el("pre", {}, el("code", {}, ...formatted(sql))),
     parameters.length
       ? el(
           "dl",
@@ -114,9 +114,10 @@ function statement({ sql, parameters }, label) {
 
 /** Marks words, and breaks lines before clauses and, in long statements, after commas. */
 export function formatted(sql) {
-  const tokens = sql.replace(/\s+/g, " ").trim().match(/'(?:[^']|'')*'|"(?:[^"]|"")*"|\$\d+|[A-Za-z_][\w.]*|\d+|\s+|./g) ?? [];
-  const long = sql.length > 72;
-  const wide = sql.length > 160;
+  const line = sql.replace(/\s+/g, " ").trim();
+  const tokens = line.match(/'(?:[^']|'')*'|"(?:[^"]|"")*"|\$\d+|[A-Za-z_][\w.]*|\d+|\s+|./g) ?? [];
+  const long = line.length > 72;
+  const wide = line.length > 160;
   const parts = [];
   let depth = 0;
   tokens.forEach((token, i) => {
@@ -125,7 +126,7 @@ export function formatted(sql) {
     const word = token.toUpperCase();
     const next = tokens.slice(i + 1).find((t) => t.trim())?.toUpperCase();
     if (token === " " && depth === 0 && CLAUSES.has(next) && long) return parts.push("\n");
-    if (token === " " && tokens[i - 1] === "," && depth === 0 && wide) return parts.push("\n    ");
+    if (token === " " && tokens[i - 1] === "," && depth === 0 && wide) return parts.push(`\n${"\u00a0".repeat(4)}`);
     if (token.startsWith("'")) return parts.push(el("span", { class: "text" }, token));
     if (token.startsWith("$")) return parts.push(el("span", { class: "parameter" }, token));
     if (KEYWORDS.has(word) && token === word) return parts.push(el("b", {}, token));
