@@ -123,7 +123,7 @@
 //! | `jwks-client` | yes | an HTTP client for keys that are fetched: hyper, with rustls and the system's roots |
 //! | `jwks` | yes, by `jwks-client` | keys that are fetched: [`auth::jwks`](auth) |
 //! | `axum` | yes | extractors for axum's handlers, and `IntoResponse` for [`Error`] |
-//! | `issuer` | no | tokens of your own: signing, rotation, a JWKS to serve, claims that SQL functions return |
+//! | `issuer` | yes | tokens of your own: signing, rotation, a JWKS to serve, claims that SQL functions return |
 //! | `testing` | no | what tests of your service need: tokens, an issuer, a clock, statements as a role |
 //! | `tonic` | no | [`Error`] as a `tonic::Status` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC: the fastest, needs a C compiler |

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io::Read;
+use std::path::PathBuf;
 
 use rolescope::tokio_postgres::config::{Config, Host, SslMode};
 use rolescope::tokio_postgres::error::SqlState;
@@ -18,6 +19,9 @@ const UNIQUE: &str = "rolescope_example_";
 pub(crate) struct Login {
     pub(crate) url: String,
     pub(crate) names: Names,
+    /// The server's log, where the server is ours.
+    #[allow(dead_code, reason = "one of the examples reads it")]
+    pub(crate) log: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +99,7 @@ impl TodosDatabase {
         let login = Login {
             url: login_url(&config, &names, &password),
             names,
+            log: None,
         };
         let this = Self { admin, login };
         if let Err(error) = this.fill(config, &password, files).await {

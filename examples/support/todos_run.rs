@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 
-use crate::local_postgres::LocalPostgres;
+use crate::local_postgres::{Extra, LocalPostgres, Search};
 use crate::serve::{self, Shutdown};
 use crate::todos_database::{Login, Names, SQL, TodosDatabase};
 
@@ -25,9 +25,22 @@ where
 
 /// As `run`, for a database that is made by these files of `sql/`.
 pub(crate) async fn run_with<F>(
-    files: &'static [&'static str],
+    files: &[&str],
     port: u16,
-    serve: fn(Login, TcpListener, Shutdown) -> F,
+    serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
+) -> ExitCode
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    run_on(&Extra::default(), files, port, serve).await
+}
+
+/// As `run_with`. A server that is started for it has these settings too.
+pub(crate) async fn run_on<F>(
+    extra: &Extra,
+    files: &[&str],
+    port: u16,
+    serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
 ) -> ExitCode
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -35,7 +48,7 @@ where
     serve::log_to_stderr();
     // Only for making tokens. It fails where one is installed, and any will do.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    match on_a_server(files, port, serve).await {
+    match on_a_server(extra, files, port, serve).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -45,9 +58,10 @@ where
 }
 
 async fn on_a_server<F>(
+    extra: &Extra,
     files: &[&str],
     port: u16,
-    serve: fn(Login, TcpListener, Shutdown) -> F,
+    serve: impl FnOnce(Login, TcpListener, Shutdown) -> F,
 ) -> Result<(), String>
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
@@ -69,12 +83,16 @@ where
         return served.unwrap_or_else(|e| Err(e.to_string()));
     }
 
-    let postgres = tokio::task::spawn_blocking(LocalPostgres::start)
+    let extra = extra.clone();
+    let start = move || LocalPostgres::start_with_extra(&Search::from_env().find()?, &extra);
+    let postgres = tokio::task::spawn_blocking(start)
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| format!("{e}\nOr set DATABASE_URL to a server that you have."))?;
     let shutdown = Shutdown::catch()?;
     let url = postgres.superuser_url("postgres");
     let database = TodosDatabase::create(&url, Names::plain(), files).await?;
-    serve(database.login().clone(), listener, shutdown).await
+    let mut login = database.login().clone();
+    login.log = Some(postgres.directory().join("log"));
+    serve(login, listener, shutdown).await
 }

@@ -55,7 +55,12 @@ mod support;
 ))]
 mod testing;
 mod tidy;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "issuer",
+    feature = "aws-lc-rs"
+))]
 mod todos;
 #[cfg(all(feature = "postgres", feature = "tonic", feature = "aws-lc-rs"))]
 mod tonic_server;

@@ -67,13 +67,13 @@ async fn todos_on_a_server_of_yours_uses_names_of_its_own_and_removes_them() {
 
     let mut example = start();
     each_command_shows_its_point(&mut example);
-    assert_eq!(left().await.len(), 4);
+    assert_eq!(left().await.len(), 6);
     assert!(example.end_with("TERM").success());
     assert_eq!(left().await, Vec::<String>::new());
 
     // What a kill leaves, the next run removes, but not what belongs to one that still runs.
     let (mut killed, mut running) = (start(), start());
-    assert_eq!(left().await.len(), 8);
+    assert_eq!(left().await.len(), 12);
     killed.end_with("KILL");
     let alive =
         "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rolescope_example%'";
@@ -90,9 +90,9 @@ async fn todos_on_a_server_of_yours_uses_names_of_its_own_and_removes_them() {
     };
     let noticed = tokio::time::timeout(Duration::from_secs(30), noticed).await;
     noticed.expect("the server notices that one is gone");
-    assert_eq!(left().await.len(), 8);
+    assert_eq!(left().await.len(), 12);
     let mut next = start();
-    assert_eq!(left().await.len(), 8);
+    assert_eq!(left().await.len(), 12);
     assert!(next.end_with("TERM").success());
     each_command_shows_its_point(&mut running);
     assert!(running.end_with("INT").success());
