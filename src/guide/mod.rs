@@ -3,6 +3,8 @@
 #[doc = include_str!("identity_providers.md")]
 pub mod identity_providers {}
 
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 #[doc = include_str!("revocation.md")]
 pub mod revocation {}
 

@@ -9,7 +9,7 @@
 //! | when | then |
 //! |---|---|
 //! | at the start | `LISTEN`, and then all is read: nothing falls between the two |
-//! | a notification comes | all is read again and replaces what was there, at once; reads begin 50 ms apart at least, so that a flood of notifications costs 20 a second |
+//! | a notification comes | all is read again and replaces what was there, at once; reads begin 50 ms apart at least, and rest for as long as the last one took, so that a flood of notifications costs 20 a second at most |
 //! | nothing comes for `heartbeat` | a round trip makes sure that the connection lives, and confirms the set |
 //! | nothing was read for `reread_interval` | all is read again, so that a change that was not notified counts after that time |
 //! | there is no answer within `answer_timeout`, the connection is lost, the query fails | the connection is given up and a new one made, after 100 ms, 200 ms, .. `max_backoff`: `LISTEN`, and all is read |

@@ -8,7 +8,7 @@ use super::session::{Failure, Plan, Session};
 use crate::auth::jwt::{Revocations, WeakRevocations};
 
 /// How far apart two reads begin at least, so that a flood of notifications costs no more than that.
-pub(super) const BETWEEN_READS: Duration = Duration::from_millis(50);
+const BETWEEN_READS: Duration = Duration::from_millis(50);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
 /// When what is done.
@@ -29,10 +29,11 @@ pub(super) struct Task {
 /// There is nobody left to keep the set for.
 struct Gone;
 
-/// A session, and when its last read began.
+/// A session, when its last read began, and how long it took.
 pub(super) struct Listening {
     session: Session,
     read: Instant,
+    took: Duration,
 }
 
 impl Listening {
@@ -42,6 +43,7 @@ impl Listening {
         let mut this = Self {
             session,
             read: Instant::now(),
+            took: Duration::ZERO,
         };
         this.read(plan, set).await?;
         Ok(this)
@@ -50,6 +52,7 @@ impl Listening {
     async fn read(&mut self, plan: &Plan, set: &WeakRevocations) -> Result<(), Failure> {
         self.read = Instant::now();
         let content = self.session.read(plan).await?;
+        self.took = self.read.elapsed();
         let Some(set) = set.upgrade() else {
             return Ok(());
         };
@@ -73,11 +76,12 @@ impl Listening {
     async fn keep(&mut self, task: &Task) -> Failure {
         let mut confirmed = self.read;
         loop {
-            let reread = self.read + task.times.reread_interval;
+            let reread = after(self.read, task.times.reread_interval);
             let due = if self.session.is_notified() {
-                self.read + BETWEEN_READS
+                // Whoever notifies without end has us read half of the time at most.
+                after(self.read, BETWEEN_READS.max(2 * self.took))
             } else {
-                reread.min(confirmed + task.times.heartbeat)
+                reread.min(after(confirmed, task.times.heartbeat))
             };
             // Whichever comes first.
             let _ = timeout_at(due, self.session.woken()).await;
@@ -116,10 +120,7 @@ impl Task {
                         listening = Some(started);
                         failures = 0;
                         if !was_fresh {
-                            tracing::info!(
-                                place = self.plan.place,
-                                "it is known again what is revoked"
-                            );
+                            tracing::info!(place = self.plan.place, "it is known what is revoked");
                             was_fresh = true;
                         }
                         continue;
@@ -162,6 +163,12 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// Some time later. What cannot be counted to is a year.
+fn after(time: Instant, wait: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    time + wait.min(LONG)
 }
 
 fn backoff(failures: u32, longest: Duration) -> Duration {
@@ -213,6 +220,11 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_interval_is_too_long() {
+        assert!(after(Instant::now(), Duration::MAX) > Instant::now());
+    }
 
     #[test]
     fn retries_come_later_and_later_up_to_a_bound() {
