@@ -91,7 +91,8 @@
 //! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
-//! provider](guide::identity_providers).
+//! provider](guide::identity_providers). Policies for several tenants, and what holds where there can be none: [Row-level
+//! security](guide::row_level_security).
 //!
 //! # Handlers of other frameworks
 //!

@@ -2,3 +2,5 @@
 
 #[doc = include_str!("identity_providers.md")]
 pub mod identity_providers {}
+#[doc = include_str!("row_level_security.md")]
+pub mod row_level_security {}

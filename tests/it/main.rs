@@ -23,6 +23,12 @@ mod readme;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 mod requests;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod row_level_security;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod soak;
 #[cfg(feature = "postgres")]
