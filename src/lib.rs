@@ -92,7 +92,7 @@
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
 //! provider](guide::identity_providers). Policies for several tenants, and what holds where there can be none: [Row-level
-//! security](guide::row_level_security).
+//! security](guide::row_level_security). Certificates and passwords from the client to the database: [TLS](guide::tls).
 //!
 //! # Handlers of other frameworks
 //!

@@ -4,3 +4,5 @@
 pub mod identity_providers {}
 #[doc = include_str!("row_level_security.md")]
 pub mod row_level_security {}
+#[doc = include_str!("tls.md")]
+pub mod tls {}

@@ -41,6 +41,13 @@ mod support;
 ))]
 mod testing;
 mod tidy;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "tls",
+    feature = "aws-lc-rs"
+))]
+mod tls_example;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod todos;
 #[cfg(all(feature = "postgres", feature = "tonic", feature = "aws-lc-rs"))]

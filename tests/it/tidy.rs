@@ -112,6 +112,7 @@ fn the_readme_shows_what_runs() {
     for command in [
         "cargo run --example todos",
         "cargo run --example oidc",
+        "cargo run --example tls",
         "cargo run --example hyper_server",
         "cargo run --example tonic_server --features tonic",
         "cargo run --release --example soak",
