@@ -1,4 +1,4 @@
-//! Run with: cargo run --example accounts --features issuer
+//! Run with: cargo run --example accounts
 //!
 //! Sign-up, login, refresh and sign-out, with users in PostgreSQL and access tokens that end when a user's role does. It needs
 //! no set-up: it finds or fetches a PostgreSQL of its own, prepares it with `sql/todos.sql`, `sql/basic_auth.sql` and

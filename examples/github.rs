@@ -1,4 +1,4 @@
-//! Run with: cargo run --example github --features issuer
+//! Run with: cargo run --example github
 //!
 //! Sign in with GitHub, and have PostgreSQL decide what you see. Register an OAuth app at
 //! <https://github.com/settings/applications/new> with the callback URL `http://127.0.0.1:3000/auth/github/callback`, and set

@@ -94,14 +94,18 @@
 //!
 //! # The guide
 //!
+//! Its [chapters](guide) lead through one task each, with SQL to take over:
+//!
 //! | chapter | |
 //! |---|---|
-//! | [Connect your identity provider](guide::identity_providers) | what to say for Keycloak, Auth0, Cognito, Entra ID and others |
-//! | [Tokens made by SQL functions](guide::tokens_from_sql) | a function returns claims, and the service signs them |
-//! | [Users with passwords](guide::basic_auth) | sign-up, login, forgotten passwords and limited attempts, in SQL |
-//! | [Sessions](guide::sessions) | refresh, sign-out, and a role that changes |
-//! | [Revocation](guide::revocation) | how tokens are refused before they expire |
-//! | [Sign in with GitHub](guide::github) | OAuth 2, and whose account is whose |
+//! | `identity_providers` | what to say for Keycloak, Auth0, Cognito, Entra ID and others |
+//! | `tokens_from_sql` | a SQL function returns claims, and the service signs them |
+//! | `basic_auth` | users with passwords: sign-up, login, forgotten passwords, limited attempts |
+//! | `sessions` | refresh, sign-out, and a role that changes |
+//! | `revocation` | tokens that are refused before they expire |
+//! | `github` | sign-in with GitHub |
+//! | `row_level_security` | policies for several tenants, what they cost, and what holds where there can be none |
+//! | `tls` | certificates and passwords from the client to the database |
 //!
 //! # Handlers of other frameworks
 //!

@@ -3,10 +3,8 @@
 #[doc = include_str!("identity_providers.md")]
 pub mod identity_providers {}
 
-#[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-#[doc = include_str!("revocation.md")]
-pub mod revocation {}
+#[doc = include_str!("tokens_from_sql.md")]
+pub mod tokens_from_sql {}
 
 #[cfg(feature = "issuer")]
 #[cfg_attr(docsrs, doc(cfg(feature = "issuer")))]
@@ -24,11 +22,19 @@ pub mod basic_auth {}
 #[doc = "```"]
 pub mod sessions {}
 
-#[doc = include_str!("tokens_from_sql.md")]
-pub mod tokens_from_sql {}
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+#[doc = include_str!("revocation.md")]
+pub mod revocation {}
 
 #[doc = include_str!("github.md")]
 #[doc = "```sql"]
 #[doc = include_str!("../../examples/sql/github.sql")]
 #[doc = "```"]
 pub mod github {}
+
+#[doc = include_str!("row_level_security.md")]
+pub mod row_level_security {}
+
+#[doc = include_str!("tls.md")]
+pub mod tls {}

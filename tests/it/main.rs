@@ -43,6 +43,12 @@ mod readme;
     any(feature = "aws-lc-rs", feature = "rust-crypto")
 ))]
 mod requests;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    any(feature = "aws-lc-rs", feature = "rust-crypto")
+))]
+mod row_level_security;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "aws-lc-rs"))]
 mod soak;
 #[cfg(feature = "postgres")]
@@ -55,6 +61,13 @@ mod support;
 ))]
 mod testing;
 mod tidy;
+#[cfg(all(
+    feature = "axum",
+    feature = "postgres",
+    feature = "tls",
+    feature = "aws-lc-rs"
+))]
+mod tls_example;
 #[cfg(all(
     feature = "axum",
     feature = "postgres",

@@ -112,9 +112,10 @@ fn the_readme_shows_what_runs() {
     let readme = read("README.md");
     for command in [
         "cargo run --example todos",
-        "cargo run --example accounts --features issuer",
+        "cargo run --example accounts",
         "cargo run --example oidc",
-        "cargo run --example github --features issuer",
+        "cargo run --example github",
+        "cargo run --example tls",
         "cargo run --example hyper_server",
         "cargo run --example tonic_server --features tonic",
         "cargo run --release --example soak",

@@ -1,5 +1,6 @@
 //! TLS to a real PostgreSQL: who is spoken to, who is not, and what is said then.
 
+mod certificate_and_password;
 mod certificates;
 mod client_certificates;
 mod default_roots;

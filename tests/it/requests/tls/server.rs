@@ -21,19 +21,26 @@ use crate::support::{TEMPLATE, connect, run};
 pub(super) const HOST: &str = "db.test";
 pub(super) const PASSWORD: &str = "scram's password";
 
-/// With TLS alone `authenticator`, by password, and `certified`, by certificate; `either` as it likes.
+/// With TLS alone `authenticator`, by password, `certified`, by certificate, and `doubly`, by both; `loose`, by its password and
+/// anybody's certificate; `either` as it likes.
 const ACCESS: &str = "\
 local all all trust
 host all either 127.0.0.1/32 trust
 hostssl all authenticator 127.0.0.1/32 scram-sha-256
 hostssl all certified 127.0.0.1/32 cert
+hostssl all doubly 127.0.0.1/32 scram-sha-256 clientcert=verify-full
+hostssl all loose 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
 ";
 
 const ROLES: &str = "
     CREATE ROLE either LOGIN NOINHERIT IN ROLE anon, web_user;
     CREATE ROLE certified LOGIN NOINHERIT IN ROLE anon;
+    CREATE ROLE doubly LOGIN NOINHERIT IN ROLE anon;
+    CREATE ROLE loose LOGIN NOINHERIT IN ROLE anon;
     CREATE FUNCTION speaks_tls() RETURNS bool LANGUAGE sql SECURITY DEFINER AS
-        'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()';";
+        'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()';
+    CREATE FUNCTION shown() RETURNS text LANGUAGE sql SECURITY DEFINER AS
+        'SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()';";
 
 /// A server that ends with the test, or with the process where it is kept for all.
 pub(super) struct Server {
@@ -117,12 +124,11 @@ impl Server {
         let admin = this.admin().await;
         run(&admin, TEMPLATE).await;
         run(&admin, ROLES).await;
-        let password = format!(
-            "ALTER ROLE authenticator PASSWORD '{}'",
-            PASSWORD.replace('\'', "''")
-        );
         run(&admin, "SET password_encryption = 'scram-sha-256'").await;
-        run(&admin, &password).await;
+        let password = PASSWORD.replace('\'', "''");
+        for role in ["authenticator", "doubly", "loose"] {
+            run(&admin, &format!("ALTER ROLE {role} PASSWORD '{password}'")).await;
+        }
         this
     }
 
