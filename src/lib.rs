@@ -88,7 +88,9 @@
 //! # Options
 //!
 //! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), of keys that are
-//! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
+//! fetched (the module `auth::jwks`), of an issuer (`issuer::TokenIssuerBuilder`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`).
+//!
+//! To issue tokens, with claims that SQL functions return: [Tokens made by SQL functions](guide::tokens_from_sql).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
 //! provider](guide::identity_providers). Users with passwords and sessions of your own, in SQL: the chapters `basic_auth` and

@@ -71,7 +71,9 @@ impl RoleScopedConnection {
     /// good as before, and what the function has written is stored by a [`commit`](Self::commit) only, since the answer will
     /// be a 401: a login that failed must leave its trace, or nobody limits them.
     ///
-    /// It takes as many round trips as [`query_one`](Self::query_one): one more the first time on a connection.
+    /// It takes as many round trips as [`query_one`](Self::query_one), and one more where a text in the claims has an escape of
+    /// JSON's in it, such as a control character: then the role is asked for by itself. The type's name is looked up in the
+    /// statement, which is prepared once: a type that was dropped and made anew is never taken for the one before.
     ///
     /// # Errors
     ///
