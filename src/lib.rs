@@ -89,8 +89,10 @@
 //! # Options
 //!
 //! Each has a default, and stands in one of these tables: [of tokens](auth::jwt::JwtVerifierBuilder), of keys that are
-//! fetched (the module `auth::jwks`), [of `JwtAuthLayer`](auth), [of roles](role), of `RoleScopedPool` and `RoleScopeLayer` (the module `scope`), of
-//! `RevocationListener` (the module `scope::revocation`).
+//! fetched (the module `auth::jwks`), of an issuer (`issuer::TokenIssuerBuilder`), [of `JwtAuthLayer`](auth), [of roles](role), of
+//! `RoleScopedPool` and `RoleScopeLayer` (the module `scope`), of `RevocationListener` (the module `scope::revocation`).
+//!
+//! To issue tokens, with claims that SQL functions return: [Tokens made by SQL functions](guide::tokens_from_sql).
 //!
 //! What to say for Keycloak, Auth0, Cognito, Entra ID and others: [Connect your identity
 //! provider](guide::identity_providers). How to refuse tokens before they expire: [Revocation](guide::revocation). Users with

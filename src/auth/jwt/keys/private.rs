@@ -126,7 +126,7 @@ fn load(key: &PrivateKey<'_>) -> Result<SigningParts, KeyError> {
             public,
         } => ec(
             Algorithm::ES256,
-            [P256, secret].concat(),
+            &[P256, secret].concat(),
             *public,
             &backend.key_utils,
         ),
@@ -136,7 +136,7 @@ fn load(key: &PrivateKey<'_>) -> Result<SigningParts, KeyError> {
             public,
         } => ec(
             Algorithm::ES384,
-            [P384, secret].concat(),
+            &[P384, secret].concat(),
             *public,
             &backend.key_utils,
         ),
@@ -170,11 +170,11 @@ fn rsa(n: &[u8], e: &[u8], der: &[u8], utils: &KeyUtils) -> Result<SigningParts,
 
 fn ec(
     algorithm: Algorithm,
-    der: Vec<u8>,
+    der: &[u8],
     public: Option<&[u8]>,
     utils: &KeyUtils,
 ) -> Result<SigningParts, KeyError> {
-    let components = (utils.ec_pub_components_from_private_key)(&der, algorithm.backend());
+    let components = (utils.ec_pub_components_from_private_key)(der, algorithm.backend());
     let (_, x, y) = components.map_err(|_| broken())?;
     let point = [&[0x04], &*x, &*y].concat();
     // The key in the file may be compressed: then there is no more to compare than its x.
@@ -191,7 +191,7 @@ fn ec(
     };
     Ok(SigningParts {
         algorithm,
-        encoding: EncodingKey::from_ec_der(&der),
+        encoding: EncodingKey::from_ec_der(der),
         verifying: Key::new(parts)?,
         jwk: Some(json!({ "kty": "EC", "crv": curve, "x": base64(&x), "y": base64(&y) })),
     })
