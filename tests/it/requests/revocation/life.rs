@@ -90,7 +90,13 @@ async fn what_is_committed_during_a_read_is_read_after_it() {
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
                    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
     within(async {
-        let count = async || admin.query_one(waiting, &[]).await.expect("it runs").get(0);
+        let count = async || {
+            admin
+                .query_one(waiting, &[])
+                .await
+                .expect("it runs")
+                .get::<_, i64>(0)
+        };
         while count().await != 1_i64 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
