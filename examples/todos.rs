@@ -181,7 +181,11 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let lifetime = format!(
-        "UPDATE basic_auth.settings SET access_lifetime = '{} seconds'",
+        r#"GRANT :"accounts" TO CURRENT_USER;
+           SET ROLE :"accounts";
+           UPDATE basic_auth.settings SET access_lifetime = '{} seconds';
+           RESET ROLE;
+           REVOKE :"accounts" FROM CURRENT_USER;"#,
         args.token_lifetime
     );
     let files = [
