@@ -50,7 +50,7 @@ export class Todos {
   }
 
   get #victim() {
-    return this.#page.other(this.#pane) ?? { id: "bob", name: "Bob" };
+    return this.#page.other(this.#pane) ?? { id: "alice", name: "the curl commands' Alice" };
   }
 
   async #add(asOther) {
