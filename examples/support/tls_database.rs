@@ -12,7 +12,7 @@ use rolescope::tokio_postgres::{self, Client, NoTls};
 use crate::local_postgres::{LocalPostgres, Search};
 use crate::serve::chain;
 use crate::tls_certificates::Authority;
-use crate::todos_database::{Login, Names, TodosDatabase};
+use crate::todos_database::{Login, Names, SQL, TodosDatabase};
 
 /// The host in the certificate of the database.
 const HOST: &str = "localhost";
@@ -46,8 +46,8 @@ impl TlsDatabase {
         let server = tokio::task::spawn_blocking(start)
             .await
             .map_err(|e| e.to_string())??;
-        let database =
-            TodosDatabase::create(&server.superuser_url("postgres"), Names::plain()).await?;
+        let url = server.superuser_url("postgres");
+        let database = TodosDatabase::create(&url, Names::plain(), &[SQL]).await?;
         let mut login = database.login().clone();
 
         write_server_files(&server, authority, &login.names)?;
