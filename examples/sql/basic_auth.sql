@@ -9,7 +9,9 @@
 -- Passwords are hashed here and not in the service: the hash never leaves the database, so no role, log or bug of the
 -- service can show one. The price is bcrypt instead of argon2, and the database's CPU: a login costs it some 50 ms.
 
-CREATE EXTENSION IF NOT EXISTS pgcrypto;
+-- In a schema that requests' roles have no USAGE of: whoever may call crypt() with a cost of 31 keeps a processor for hours.
+CREATE SCHEMA IF NOT EXISTS pgcrypto;
+CREATE EXTENSION IF NOT EXISTS pgcrypto SCHEMA pgcrypto;
 
 -- Owns all of it, and nobody logs in as it. SECURITY DEFINER functions run with its rights, not with a superuser's.
 CREATE ROLE :"accounts" NOLOGIN;
@@ -19,6 +21,7 @@ GRANT :"mailer" TO :"authenticator";
 
 GRANT :"accounts" TO CURRENT_USER;
 CREATE SCHEMA basic_auth AUTHORIZATION :"accounts";
+GRANT USAGE ON SCHEMA pgcrypto TO :"accounts";
 GRANT CREATE ON SCHEMA public TO :"accounts";
 SET ROLE :"accounts";
 
@@ -323,8 +326,15 @@ $$;
 CREATE FUNCTION public.verify_email(token text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    address text := (
+        SELECT t.email FROM basic_auth.one_time_tokens t
+        WHERE t.hash = basic_auth.token_hash(token) AND t.kind = 'verify');
     used basic_auth.one_time_tokens;
 BEGIN
+    -- All of the address, in one order: two of them at once are used one after the other.
+    PERFORM FROM basic_auth.one_time_tokens t
+    WHERE t.kind = 'verify' AND lower(t.email COLLATE "C") = lower(address COLLATE "C")
+    ORDER BY t.hash FOR UPDATE;
     DELETE FROM basic_auth.one_time_tokens t
     WHERE t.hash = basic_auth.token_hash(token) AND t.kind = 'verify' AND t.expires_at > now()
     RETURNING * INTO used;
@@ -342,20 +352,34 @@ END $$;
 CREATE FUNCTION public.reset_password(token text, password text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    owner uuid;
+    owner uuid := (
+        SELECT t.user_id FROM basic_auth.one_time_tokens t
+        WHERE t.hash = basic_auth.token_hash(token) AND t.kind = 'reset');
 BEGIN
-    DELETE FROM basic_auth.one_time_tokens t
-    WHERE t.hash = basic_auth.token_hash(token) AND t.kind = 'reset' AND t.expires_at > now()
-    RETURNING t.user_id INTO owner;
-    -- Who has read the mail has the address: verified.
-    UPDATE basic_auth.users u SET pass = basic_auth.hash_password(password), verified = true
-    WHERE u.id = owner AND NOT u.disabled;
+    -- The user's row first, as everywhere: two tokens of a user at once are used one after the other.
+    PERFORM FROM basic_auth.users u WHERE u.id = owner FOR NO KEY UPDATE;
+    DELETE FROM basic_auth.one_time_tokens t USING basic_auth.users u
+    WHERE t.hash = basic_auth.token_hash(token) AND t.kind = 'reset' AND t.expires_at > now() AND u.id = t.user_id
+        -- The address that the mail went to is still the user's.
+        AND NOT u.disabled AND lower(u.email COLLATE "C") = lower(t.email COLLATE "C");
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    DELETE FROM basic_auth.one_time_tokens t WHERE t.user_id = owner;
+    -- Who has read the mail has the address: verified.
+    UPDATE basic_auth.users u SET pass = basic_auth.hash_password(password), verified = true WHERE u.id = owner;
     RETURN true;
 END $$;
+
+-- Whoever changes a user's address or password, by whatever statement, ends the mails that are out.
+CREATE FUNCTION basic_auth.forget_mails() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM basic_auth.one_time_tokens t WHERE t.user_id = OLD.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER forget_mails AFTER UPDATE ON basic_auth.users FOR EACH ROW
+    WHEN ((NEW.email, NEW.pass, NEW.disabled) IS DISTINCT FROM (OLD.email, OLD.pass, OLD.disabled))
+    EXECUTE FUNCTION basic_auth.forget_mails();
 
 GRANT EXECUTE ON FUNCTION public.signup, public.request_password_reset, public.verify_email, public.reset_password TO :"anon";
 GRANT USAGE ON SCHEMA basic_auth TO :"mailer";

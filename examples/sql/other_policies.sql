@@ -17,7 +17,7 @@ CREATE TABLE articles (
 );
 ALTER TABLE articles ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON articles TO author USING (writer = current_user) WITH CHECK (writer = current_user);
-GRANT SELECT, INSERT, UPDATE, DELETE ON articles TO author;
+GRANT SELECT, INSERT (writer, title), UPDATE (title), DELETE ON articles TO author;
 CREATE INDEX ON articles (writer);
 
 -- One setting per claim, as older versions of PostgREST had it. It needs RoleScopedPoolBuilder::claim_settings(true).

@@ -80,7 +80,7 @@ CREATE POLICY of_projects ON tasks TO :"web_user", :"auditor", :"owner"
 -- TRIGGER has others' statements run one's code.
 -- `owner` cannot be updated. No policy can compare a row with what it was: the USING of one and the WITH CHECK of another
 -- are enough for an UPDATE, so colleagues would take a shared row by `edit_shared` and `own`.
-GRANT SELECT, INSERT, UPDATE (tenant, slug, shared), DELETE ON projects TO :"web_user";
+GRANT SELECT, INSERT (tenant, owner, slug, shared), UPDATE (tenant, slug, shared), DELETE ON projects TO :"web_user";
 GRANT SELECT, INSERT (project, title), UPDATE (title), DELETE ON tasks TO :"web_user";
 GRANT SELECT ON projects, tasks TO :"auditor";
 

@@ -36,4 +36,5 @@ CREATE POLICY own ON todos TO :"web_user"
     WITH CHECK (owner = (SELECT nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'));
 
 GRANT SELECT ON todos TO :"anon";
-GRANT SELECT, INSERT, UPDATE, DELETE ON todos TO :"web_user";
+-- Not `id`: GENERATED ALWAYS yields to OVERRIDING SYSTEM VALUE, and a key that is taken is an error that tells of a hidden row.
+GRANT SELECT, INSERT (owner, task, public), UPDATE (task, public), DELETE ON todos TO :"web_user";

@@ -2,7 +2,8 @@
 
 use tokio_postgres::Client;
 
-use super::{Accounts, CALLS, PASSWORD, login, login_from, refresh, scalar, sqlstate};
+use super::{Accounts, CALLS, PASSWORD, login, login_from, pid, refresh, scalar, sqlstate, waits};
+use crate::support::proxy::within;
 
 async fn signup(anon: &Client, email: &str, password: &str) {
     anon.execute("SELECT signup($1, $2)", &[&email, &password])
@@ -333,4 +334,85 @@ async fn accounts_what_is_no_address_is_told_so() {
         .await;
     assert_eq!(sqlstate(up), "PT422");
     signup(&anon, "o'brien+todos@mail.example.co.uk", PASSWORD).await;
+}
+
+/// Whoever reads an old mailbox, or has read one, gets nowhere by what was sent there.
+#[tokio::test]
+async fn accounts_a_mail_ends_with_what_it_is_about() {
+    for change in [
+        "UPDATE basic_auth.users SET email = 'alice@example.org'",
+        "UPDATE basic_auth.users SET pass = basic_auth.hash_password('a recovered password')",
+        "UPDATE basic_auth.users SET disabled = true; UPDATE basic_auth.users SET disabled = false",
+        // One that was sent while the address was changed: the trigger does not see it.
+        "ALTER TABLE basic_auth.users DISABLE TRIGGER forget_mails;
+         UPDATE basic_auth.users SET email = 'alice@example.org'",
+    ] {
+        let accounts = Accounts::new().await;
+        let anon = accounts.anon().await;
+        accounts.user("alice@example.com").await;
+        request_reset(&anon, "alice@example.com").await;
+        let token = accounts.token("reset").await;
+        accounts.execute(change).await;
+        assert!(
+            !reset(&anon, &token, "the password of a thief").await,
+            "{change}"
+        );
+    }
+    let accounts = Accounts::new().await;
+    let anon = accounts.anon().await;
+    accounts.user("alice@example.com").await;
+    request_reset(&anon, "alice@example.com").await;
+    let token = accounts.token("reset").await;
+    accounts
+        .execute("UPDATE basic_auth.users SET last_seen_at = now(), email = 'Alice@Example.com'")
+        .await;
+    request_reset(&anon, "alice@example.com").await;
+    let other = accounts.token("reset").await;
+    assert!(!reset(&anon, &token, "a long new password").await);
+    assert!(reset(&anon, &other, "a long new password").await);
+}
+
+/// Both get as far as they can before either goes on, and one of them is good.
+#[tokio::test]
+async fn accounts_two_mails_that_are_used_at_once_do_not_wait_for_each_other() {
+    for (kind, hold) in [
+        ("verify", "BEGIN; LOCK TABLE basic_auth.users IN SHARE MODE"),
+        ("reset", "BEGIN; SELECT FROM basic_auth.users FOR UPDATE"),
+    ] {
+        let accounts = Accounts::new().await;
+        let (one, other) = (accounts.anon().await, accounts.anon().await);
+        if kind == "reset" {
+            accounts.user("alice@example.com").await;
+        }
+        let mut tokens = Vec::new();
+        for _ in 0..2 {
+            match kind {
+                "verify" => signup(&one, "alice@example.com", PASSWORD).await,
+                _ => request_reset(&one, "alice@example.com").await,
+            }
+            tokens.push(accounts.token(kind).await);
+        }
+        let admin = accounts.database.admin().await;
+        let watcher = accounts.database.admin().await;
+        let (first, second) = (pid(&one).await, pid(&other).await);
+        admin.batch_execute(hold).await.expect("it may");
+        let using = async |client, token| match kind {
+            "verify" => verify(client, token).await,
+            _ => reset(client, token, "a long new password").await,
+        };
+        let letting_go = async {
+            waits(&watcher, first).await;
+            waits(&watcher, second).await;
+            admin.batch_execute("COMMIT").await.expect("it may");
+        };
+        let (one, other, ()) = within(async {
+            tokio::join!(
+                using(&one, &tokens[0]),
+                using(&other, &tokens[1]),
+                letting_go
+            )
+        })
+        .await;
+        assert!(one != other, "{kind}: {one} {other}");
+    }
 }

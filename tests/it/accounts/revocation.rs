@@ -76,6 +76,10 @@ async fn accounts_each_change_ends_what_it_must() {
             "DELETE FROM basic_auth.sessions s USING basic_auth.users u WHERE u.id = s.user_id AND u.email ~ '^alice'",
             false,
         ),
+        (
+            "UPDATE basic_auth.sessions s SET expires_at = now() FROM basic_auth.users u WHERE u.id = s.user_id AND u.email ~ '^alice'",
+            false,
+        ),
     ] {
         let (accounts, anon, claims) = alice().await;
         accounts.execute(change).await;
@@ -103,6 +107,27 @@ async fn accounts_each_change_ends_what_it_must() {
         assert_eq!(accounts.revoked().await.len(), 2, "{all}");
         assert_eq!(refresh(&anon, "r1", "r2").await.expect("it answers"), None);
     }
+    // A snapshot of before does not show the rows that TRUNCATE removes.
+    let (accounts, anon, _) = alice().await;
+    let admin = accounts.database.admin().await;
+    for all in ["users", "sessions"] {
+        admin
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM basic_auth.users")
+            .await
+            .expect("it may");
+        let new = login(&anon, "alice@example.com", PASSWORD, all).await;
+        assert!(new.expect("it answers").is_some());
+        let truncated = admin
+            .batch_execute(&format!("TRUNCATE basic_auth.{all} CASCADE"))
+            .await;
+        assert_eq!(sqlstate(truncated), "0A000", "{all}");
+        admin.batch_execute("ROLLBACK").await.expect("it may");
+    }
+    // Nor are the rows removed that say what is revoked.
+    let truncated = admin
+        .batch_execute("TRUNCATE basic_auth.access_tokens")
+        .await;
+    assert_eq!(sqlstate(truncated), "0A000");
     // What changes nothing revokes nothing.
     let (accounts, _, _) = alice().await;
     accounts

@@ -106,6 +106,25 @@ async fn accounts_each_function_is_for_those_who_are_named() {
     assert_eq!(accounts.ask(allowed).await, "false");
 }
 
+/// One call of it with a cost of 31 would keep a processor for a day, past all limits.
+#[tokio::test]
+async fn accounts_nobody_hashes_but_the_functions() {
+    let accounts = Accounts::new().await;
+    let schema =
+        "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pgcrypto'";
+    let schema = accounts.ask(schema).await;
+    let admin = accounts.database.admin().await;
+    let sql = format!("SELECT {schema}.crypt('', {schema}.gen_salt('bf', 4))");
+    admin.batch_execute(&sql).await.expect("it hashes");
+    for role in accounts.everybody() {
+        let become_it = format!("SET ROLE {role}");
+        admin.batch_execute(&become_it).await.expect("it may");
+        let refused = admin.batch_execute(&sql).await;
+        assert_eq!(sqlstate(refused), "42501", "{role}");
+        admin.batch_execute("RESET ROLE").await.expect("it may");
+    }
+}
+
 #[tokio::test]
 async fn accounts_functions_run_as_somebody_who_is_no_superuser_with_a_fixed_path() {
     let accounts = Accounts::new().await;

@@ -112,6 +112,15 @@ const OF_REAL: &[Guard] = &[
         held: "42501 new row violates row-level security policy",
         open: "",
     },
+    // A key of one's own choice: it tells which keys others have, and is in the way of the ones that they get.
+    Guard {
+        line: "INSERT (tenant, owner, slug, shared)",
+        mutated: "INSERT",
+        who: ALICE,
+        sql: "INSERT INTO projects (id, slug) OVERRIDING SYSTEM VALUE VALUES (5, 'mine')",
+        held: "42501 permission denied for table projects",
+        open: "23505 duplicate key value violates unique constraint \"projects_pkey\"",
+    },
     // USING of one policy and WITH CHECK of another.
     Guard {
         line: "UPDATE (tenant, slug, shared)",
