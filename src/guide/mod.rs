@@ -36,5 +36,7 @@ pub mod github {}
 #[doc = include_str!("row_level_security.md")]
 pub mod row_level_security {}
 
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 #[doc = include_str!("tls.md")]
 pub mod tls {}

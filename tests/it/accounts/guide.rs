@@ -19,10 +19,15 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn accounts_guide_has_the_handlers_as_they_are() {
     for (page, _) in CHAPTERS {
-        let code = blocks(page, "rust,ignore");
+        let code = blocks(page, "rust,no_run");
         assert!(!code.is_empty());
         for block in code {
-            assert!(HANDLERS.contains(block), "not there:\n{block}");
+            let shown: Vec<&str> = block
+                .lines()
+                .filter(|line| !line.starts_with("# "))
+                .collect();
+            let shown = shown.join("\n");
+            assert!(HANDLERS.contains(&shown), "not there:\n{shown}");
         }
     }
 }
