@@ -83,9 +83,17 @@ struct Spki<'a> {
 
 fn split_spki(der: &[u8]) -> Option<Spki<'_>> {
     let mut info = Reader::only(der, SEQUENCE)?;
-    let mut algorithm = Reader(info.take(SEQUENCE)?);
+    let algorithm = info.take(SEQUENCE)?;
     let key = info.bits()?;
     info.end()?;
+    let (kind, curve) = split_algorithm(algorithm)?;
+    Some(Spki { kind, curve, key })
+}
+
+/// An AlgorithmIdentifier's kind and curve. The kind is empty where it has other parameters: those of kinds that are not
+/// supported anyway, RSASSA-PSS for one.
+fn split_algorithm(content: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let mut algorithm = Reader(content);
     let kind = algorithm.take(OBJECT_ID)?;
     let curve = match algorithm.0.first() {
         None => None,
@@ -94,17 +102,10 @@ fn split_spki(der: &[u8]) -> Option<Spki<'_>> {
             None
         }
         Some(&OBJECT_ID) => Some(algorithm.take(OBJECT_ID)?),
-        // The parameters of kinds that are not supported anyway, RSASSA-PSS for one.
-        Some(_) => {
-            return Some(Spki {
-                kind: &[],
-                curve: None,
-                key,
-            });
-        }
+        Some(_) => return Some((&[], None)),
     };
     algorithm.end()?;
-    Some(Spki { kind, curve, key })
+    Some((kind, curve))
 }
 
 fn parse_pkcs1(der: &[u8]) -> Option<PublicKey<'_>> {

@@ -2,7 +2,8 @@
 
 use super::super::error::KeyError;
 use super::{
-    EC, ED25519, INTEGER, NULL, OBJECT_ID, OCTET_STRING, P256, P384, RSA, Reader, SEQUENCE,
+    EC, ED25519, INTEGER, OBJECT_ID, OCTET_STRING, P256, P384, RSA, Reader, SEQUENCE,
+    split_algorithm,
 };
 
 /// Parts of a private key's forms that are tagged by their place.
@@ -97,7 +98,7 @@ struct Info<'a> {
 fn split_pkcs8(der: &[u8]) -> Option<Info<'_>> {
     let mut info = Reader::only(der, SEQUENCE)?;
     matches!(info.take(INTEGER)?, [0 | 1]).then_some(())?;
-    let mut algorithm = Reader(info.take(SEQUENCE)?);
+    let algorithm = info.take(SEQUENCE)?;
     let key = info.take(OCTET_STRING)?;
     // Attributes, which say nothing of interest.
     if info.0.first() == Some(&FIRST) {
@@ -111,25 +112,7 @@ fn split_pkcs8(der: &[u8]) -> Option<Info<'_>> {
         _ => None,
     };
     info.end()?;
-    let kind = algorithm.take(OBJECT_ID)?;
-    let curve = match algorithm.0.first() {
-        None => None,
-        Some(&NULL) => {
-            algorithm.take(NULL)?.is_empty().then_some(())?;
-            None
-        }
-        Some(&OBJECT_ID) => Some(algorithm.take(OBJECT_ID)?),
-        // The parameters of kinds that are not supported anyway, RSASSA-PSS for one.
-        Some(_) => {
-            return Some(Info {
-                kind: &[],
-                curve: None,
-                key,
-                public,
-            });
-        }
-    };
-    algorithm.end()?;
+    let (kind, curve) = split_algorithm(algorithm)?;
     Some(Info {
         kind,
         curve,
