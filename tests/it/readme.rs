@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use rolescope::scope::Pooler;
+use rolescope::scope::revocation::RevocationListener;
 use rolescope::{JwtAuthLayer, JwtVerifier, RoleScopeLayer, RoleScopedConnection, RoleScopedPool};
 use tower::ServiceBuilder;
 use tower_http::trace::TraceLayer;
@@ -30,6 +31,14 @@ async fn service(secret: &str) -> Result<Router, Box<dyn Error>> {
     }
 
     Ok(app)
+}
+
+#[rustfmt::skip]
+async fn with_revocations(secret: &str) -> Result<JwtVerifier, Box<dyn Error>> {
+    let listener = RevocationListener::builder("postgres://authenticator@localhost/app")?.build().await?;
+    let verifier = JwtVerifier::builder().hs256(secret)?.audience("todos").revocations(listener.revocations()).build()?;
+
+    Ok(verifier)
 }
 
 #[rustfmt::skip]
@@ -61,11 +70,11 @@ fn lines(text: &str) -> String {
 #[test]
 fn what_the_readme_shows_compiles() {
     // Each is a database away from being run.
-    let _ = (service, with_a_replica, behind_pgbouncer);
+    let _ = (service, with_revocations, with_a_replica, behind_pgbouncer);
     let here = lines(include_str!("readme.rs"));
     let readme = include_str!("../../README.md");
     let blocks: Vec<_> = readme.split("```rust\n").skip(1).collect();
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         let (code, _) = block.split_once("```").expect("it ends");
         assert!(here.contains(&lines(code)), "not compiled:\n{code}");
