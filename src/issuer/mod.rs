@@ -6,14 +6,14 @@
 //! # How keys are changed
 //!
 //! Two keys are published for a while, so that no token is refused. With a lifetime of 5 minutes and a JWKS that is kept for 5
-//! minutes, as is the default, each step may follow 5 minutes after the one before it has reached every instance; the longer of
-//! the two where they are others.
+//! minutes, as is the default, step 3 may follow 5 minutes after step 2 has reached every instance, and step 4 another 5 minutes later, or an hour
+//! (`max_lifetime`) where claims say their own `exp`.
 //!
 //! 1. Make a key with an id of its own: `openssl genpkey -algorithm ed25519`.
 //! 2. Publish it: `TokenIssuer::builder(old).also_publish(new)`. Verifiers learn it, and nothing is signed with it yet.
 //! 3. When `jwks_max_age` has passed, sign with it: `TokenIssuer::builder(new).also_publish(old)`. Tokens of the old key are
 //!    still good, and still verified.
-//! 4. When the `max_lifetime` of the last of them has passed, drop the old key: `TokenIssuer::builder(new)`.
+//! 4. When the last of them has expired, and 30 seconds more, drop the old key: `TokenIssuer::builder(new)`.
 //!
 //! A key that was stolen is dropped at once, without the steps: its tokens are refused as soon as verifiers have fetched the
 //! JWKS anew.

@@ -13,6 +13,9 @@ use super::key::{SigningKey, base64};
 use super::random::random;
 use crate::auth::jwt::{Key, MAX_LENGTH, PayloadRules, TokenError, json};
 
+/// How far the clock of whoever says `exp` may be ahead: as far as verifiers let it be.
+const LEEWAY: Duration = Duration::from_secs(30);
+
 /// Issues tokens: claims in, a signed JSON Web Token out (RFC 7519). Clones are the same issuer, and cheap.
 ///
 /// It is made by [`builder`](Self::builder). `Debug` shows no key.
@@ -73,7 +76,7 @@ impl TokenIssuer {
     /// | `iss` | the issuer | must be the same |
     /// | `aud` | the audiences, if there are any | each must be one of them |
     /// | `iat` | now | not later than in 30 seconds |
-    /// | `exp` | now and the lifetime | later than now, and not later than now and `max_lifetime` |
+    /// | `exp` | now and the lifetime | later than now, and not later than now, `max_lifetime` and 30 seconds |
     /// | `nbf` | none | not later than in 30 seconds |
     /// | `jti` | 128 random bits | a text |
     ///
@@ -104,7 +107,7 @@ impl TokenIssuer {
         if expires_in.is_zero() {
             return Err(IssueError::Refused(TokenError::Expired));
         }
-        if expires_in > settings.max_lifetime {
+        if expires_in > settings.max_lifetime + LEEWAY {
             return Err(IssueError::TooLong);
         }
         let typ = if settings.access_tokens {

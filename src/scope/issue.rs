@@ -181,6 +181,13 @@ fn check_role(
 
 /// What PostgreSQL says of a statement that is not one column, or of several rows, is about what surrounds it here.
 fn explain(error: Error) -> Error {
+    // It comes from within the function.
+    if error
+        .as_db_error()
+        .is_some_and(|error| error.where_().is_some())
+    {
+        return error;
+    }
     let message = match error.code() {
         Some(code) if *code == SqlState::CARDINALITY_VIOLATION => {
             "issue_token: the statement returned several rows, and one row is one token"

@@ -42,14 +42,28 @@ impl SigningKey {
 
     /// Makes another key of the same kind and id.
     pub(super) fn another(&self) -> Self {
-        let id = || self.id().unwrap_or_default();
-        match self.algorithm() {
-            Algorithm::ES256 => Self::es256(id()),
-            Algorithm::EdDSA => Self::ed25519(id()),
-            _ => {
-                let other = issuer::RefreshToken::random();
-                Self::hs256(other.unwrap_or_else(|error| panic!("{error}")).hash())
-            }
+        let secret = || {
+            let half = || {
+                let random = issuer::RefreshToken::random();
+                random.unwrap_or_else(|error| panic!("{error}")).hash()
+            };
+            [half(), half()].concat()
+        };
+        let other = match self.algorithm() {
+            Algorithm::ES256 => issuer::SigningKey::random_es256(""),
+            Algorithm::EdDSA => issuer::SigningKey::random_ed25519(""),
+            Algorithm::HS256 => issuer::SigningKey::hs256(secret()),
+            Algorithm::HS384 => issuer::SigningKey::hs384(secret()),
+            Algorithm::HS512 => issuer::SigningKey::hs512(secret()),
+            // A token by a key of another kind would be refused without a look at its signature.
+            kind => panic!(
+                "there is no other key for {kind} to sign with: make one, and a Mint with it"
+            ),
+        };
+        let other = Self(other.unwrap_or_else(|error| panic!("{error}")));
+        match self.id() {
+            Some(id) => other.with_id(id),
+            None => other,
         }
     }
 

@@ -170,7 +170,11 @@ impl Mint {
         }))
     }
 
-    /// Mints a token whose key has the id of the right one, and is another.
+    /// Mints a token whose key has the id and the algorithm of the right one, and is another.
+    ///
+    /// # Panics
+    ///
+    /// The key is an RSA key, or one on P-384, of which this module makes no new ones.
     pub fn signed_by_another_key(&self, claims: impl Serialize) -> String {
         let key = self.key().another();
         key.sign(self.payload(claims, |_, _| ()))

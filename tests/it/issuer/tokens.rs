@@ -123,6 +123,16 @@ fn what_the_claims_say_is_kept_to_the_letter() {
     assert_eq!(super::tokens::payload(token.as_str())["a\"\\\n"], 1);
 }
 
+/// A database's clock may be ahead of this one, and it rounds.
+#[test]
+fn a_token_may_live_half_a_minute_longer_than_the_longest() {
+    for exp in [1_800_003_600_u64, 1_800_003_601, 1_800_003_630] {
+        let token = built(builder()).issue(json!({ "exp": exp }));
+        let token = token.expect("it is issued");
+        assert_eq!(token.expires_in().as_secs(), exp - 1_800_000_000);
+    }
+}
+
 #[test]
 fn what_verifiers_would_refuse_is_not_issued() {
     use IssueError as E;
@@ -149,7 +159,7 @@ fn what_verifiers_would_refuse_is_not_issued() {
         (r#"{"exp":1799999990}"#, E::Refused(T::Expired)),
         (r#"{"exp":0}"#, E::Refused(T::Expired)),
         (r#"{"exp":-1}"#, E::Refused(T::Expired)),
-        (r#"{"exp":1800003601}"#, E::TooLong),
+        (r#"{"exp":1800003631}"#, E::TooLong),
         (r#"{"exp":9007199254740993}"#, E::TooLong),
         (r#"{"exp":1e300}"#, E::Refused(T::MalformedTime)),
         (r#"{"exp":"1800000100"}"#, E::Refused(T::MalformedTime)),

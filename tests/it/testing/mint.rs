@@ -63,6 +63,28 @@ fn each_other_token_is_refused_for_what_its_name_says() {
     }
 }
 
+/// The signature, and not the kind of the key, is what another key's token is refused for.
+#[test]
+fn another_key_is_one_of_the_same_kind_and_id() {
+    use rolescope::issuer;
+    let secret = [7; 64];
+    for key in [
+        issuer::SigningKey::hs256(secret),
+        issuer::SigningKey::hs384(secret),
+        issuer::SigningKey::hs512(secret),
+    ] {
+        let key = key.expect("it is long enough").with_id("key");
+        let mint = Mint::new(key.into());
+        let verifier = mint.verifier();
+        let token = mint.signed_by_another_key(json!({}));
+        assert_eq!(
+            verifier.verify(&token).unwrap_err(),
+            TokenError::BadSignature
+        );
+        assert!(verifier.verify(&mint.token(json!({}))).is_ok());
+    }
+}
+
 #[test]
 fn two_keys_of_a_kind_are_two_keys() {
     let [one, two] = [(); 2].map(|()| Mint::new(SigningKey::es256("key")));

@@ -177,9 +177,11 @@ fn ec(
     let components = (utils.ec_pub_components_from_private_key)(der, algorithm.backend());
     let (_, x, y) = components.map_err(|_| broken())?;
     let point = [&[0x04], &*x, &*y].concat();
-    // The key in the file may be compressed: then there is no more to compare than its x.
-    let is_same = public.is_none_or(|public| match public.first() {
-        Some(0x02 | 0x03) => public[1..] == *x,
+    // The key in the file may be compressed: x, and whether y is odd.
+    let is_same = public.is_none_or(|public| match public.split_first() {
+        Some((&sign @ (0x02 | 0x03), compressed)) => {
+            compressed == &*x && y.last().is_some_and(|last| sign == 0x02 + (last & 1))
+        }
         _ => public == point,
     });
     if !is_same {

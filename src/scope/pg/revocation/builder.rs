@@ -42,10 +42,10 @@ impl RevocationListener {
                 heartbeat: Duration::from_secs(1),
                 reread_interval: Duration::from_secs(10),
                 max_backoff: Duration::from_secs(2),
+                max_staleness: Duration::from_secs(10),
             },
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(5),
-            max_staleness: Duration::from_secs(10),
             max_entries: MAX_REVOCATIONS,
             accept_stale: false,
         })
@@ -67,7 +67,6 @@ pub struct RevocationListenerBuilder {
     times: Times,
     connect_timeout: Duration,
     answer_timeout: Duration,
-    max_staleness: Duration,
     max_entries: usize,
     accept_stale: bool,
 }
@@ -126,7 +125,7 @@ impl RevocationListenerBuilder {
     ///
     /// After that they are answered 503, until it can.
     pub fn max_staleness(mut self, longest: Duration) -> Self {
-        self.max_staleness = longest;
+        self.times.max_staleness = longest;
         self
     }
 
@@ -208,14 +207,14 @@ impl RevocationListenerBuilder {
                     .to_owned(),
             ));
         }
-        if self.max_staleness <= heartbeat.min(reread_interval) {
+        if self.times.max_staleness <= heartbeat.min(reread_interval) {
             return Err(SetupError::options(format!(
                 "max_staleness of a RevocationListener ({:?}) is longer than its heartbeat ({heartbeat:?}), or the set would be \
                  stale between two of them",
-                self.max_staleness
+                self.times.max_staleness
             )));
         }
-        let feed = RevocationFeed::new(self.max_staleness, self.accept_stale, task::now);
+        let feed = RevocationFeed::new(self.times.max_staleness, self.accept_stale, task::now);
         let revocations = Revocations::fed(self.max_entries, feed);
         let task = Task {
             plan: Plan {
@@ -262,7 +261,7 @@ impl fmt::Debug for RevocationListenerBuilder {
             .field("channel", &self.channel)
             .field("query", &self.query)
             .field("times", &self.times)
-            .field("max_staleness", &self.max_staleness)
+            .field("max_staleness", &self.times.max_staleness)
             .field("accept_stale", &self.accept_stale)
             .finish_non_exhaustive()
     }

@@ -17,6 +17,7 @@ pub(super) struct Times {
     pub(super) heartbeat: Duration,
     pub(super) reread_interval: Duration,
     pub(super) max_backoff: Duration,
+    pub(super) max_staleness: Duration,
 }
 
 pub(super) struct Task {
@@ -78,8 +79,10 @@ impl Listening {
         loop {
             let reread = after(self.read, task.times.reread_interval);
             let due = if self.session.is_notified() {
-                // Whoever notifies without end has us read half of the time at most.
-                after(self.read, BETWEEN_READS.max(2 * self.took))
+                after(
+                    self.read,
+                    between_reads(self.took, task.times.max_staleness),
+                )
             } else {
                 reread.min(after(confirmed, task.times.heartbeat))
             };
@@ -171,9 +174,18 @@ fn after(time: Instant, wait: Duration) -> Instant {
     time + wait.min(LONG)
 }
 
+/// How long after a read began the next one begins, where somebody notifies without end: half of the time is spent on reading
+/// at most, unless the set would be stale before the next one is over.
+fn between_reads(took: Duration, max_staleness: Duration) -> Duration {
+    let twice = took.saturating_mul(2);
+    twice
+        .min(max_staleness.saturating_sub(twice))
+        .max(BETWEEN_READS)
+}
+
 fn backoff(failures: u32, longest: Duration) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(1 << failures.min(10));
-    doubled.min(longest)
+    doubled.min(longest.max(FIRST_RETRY))
 }
 
 /// Is dropped with the task, and tells the set of it where there still is one.
@@ -227,11 +239,27 @@ mod tests {
     }
 
     #[test]
+    fn reads_leave_time_for_others_but_not_too_much() {
+        let seconds = Duration::from_secs;
+        for (took, expected) in [
+            (Duration::ZERO, BETWEEN_READS),
+            (seconds(1), seconds(2)),
+            (seconds(2), seconds(4)),
+            // It must be over before 10 s are.
+            (seconds(4), seconds(2)),
+            (seconds(5), BETWEEN_READS),
+        ] {
+            assert_eq!(between_reads(took, seconds(10)), expected, "{took:?}");
+        }
+    }
+
+    #[test]
     fn retries_come_later_and_later_up_to_a_bound() {
         let longest = Duration::from_secs(2);
         for (failures, expected) in [(0, 100), (1, 200), (4, 1600), (5, 2000), (u32::MAX, 2000)] {
             let wait = backoff(failures, longest);
             assert_eq!(wait, Duration::from_millis(expected), "{failures}");
         }
+        assert_eq!(backoff(3, Duration::ZERO), FIRST_RETRY);
     }
 }

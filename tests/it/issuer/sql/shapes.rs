@@ -40,7 +40,11 @@ const SHAPES: &str = r#"
     CREATE FUNCTION s.of_table() RETURNS TABLE (role text, sub text) LANGUAGE sql AS $$ SELECT 'web_user', 'alice' $$;
     CREATE FUNCTION s.record() RETURNS record LANGUAGE sql AS $$ SELECT 'web_user', 'alice' $$;
     CREATE FUNCTION s.nothing() RETURNS void LANGUAGE sql AS $$ $$;
-    CREATE FUNCTION s.ten() RETURNS s.jwt_claims LANGUAGE plpgsql AS $$ BEGIN RAISE 'it is ten'; END $$;"#;
+    CREATE FUNCTION s.ten() RETURNS s.jwt_claims LANGUAGE plpgsql AS $$ BEGIN RAISE 'it is ten'; END $$;
+    CREATE FUNCTION s.rows_within() RETURNS s.jwt_claims LANGUAGE plpgsql AS $$
+        BEGIN PERFORM (SELECT generate_series(1, 2)); RETURN NULL; END $$;
+    CREATE FUNCTION s.words_within() RETURNS s.jwt_claims LANGUAGE plpgsql AS $$
+        BEGIN EXECUTE 'not a statement'; RETURN NULL; END $$;"#;
 
 #[tokio::test]
 async fn a_row_of_a_type_that_is_so_named_becomes_a_token() {
@@ -190,6 +194,15 @@ async fn several_rows_or_columns_and_what_is_no_select_are_errors_with_the_cure(
     ] {
         let told = told(issue(&pool, sql).await, sql);
         assert!(told.contains(cure), "{told}: {sql}");
+    }
+    // What goes wrong within the function is told as it is.
+    for (sql, code) in [
+        ("SELECT s.rows_within()", "21000"),
+        ("SELECT s.words_within()", "42601"),
+    ] {
+        let error = issue(&pool, sql).await.expect_err(sql);
+        assert_eq!(error.code().map(|code| code.code()), Some(code), "{sql}");
+        assert!(!error.to_string().contains("issue_token"), "{error}");
     }
     // All else is what PostgreSQL says.
     for (sql, code) in [

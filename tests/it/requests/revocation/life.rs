@@ -157,15 +157,21 @@ async fn the_sql_of_the_guide_does_what_it_says() {
     let rows = [
         ("('jti', '4b1a0f1e-..', NULL)", r#"{"jti":"4b1a0f1e-.."}"#),
         ("('sid', '0192f3a0-..', NULL)", r#"{"sid":"0192f3a0-.."}"#),
-        ("('sub', 'alice', now())", r#"{"sub":"alice","iat":1}"#),
-        ("('role', 'clerk', now())", r#"{"role":"clerk","iat":1}"#),
+        (
+            "('sub', 'alice', clock_timestamp())",
+            r#"{"sub":"alice","iat":1}"#,
+        ),
+        (
+            "('role', 'clerk', clock_timestamp())",
+            r#"{"role":"clerk","iat":1}"#,
+        ),
     ];
     for (number, (row, claims)) in rows.into_iter().enumerate() {
         assert!(page.contains(row), "{row}");
         assert_eq!(service::get(&app, "/", Some(claims)).await.status, 200);
         let values = row
             .replace(')', ", 'infinity')")
-            .replace("now(, 'infinity')", "now()");
+            .replace("clock_timestamp(, 'infinity')", "clock_timestamp()");
         run(&admin, &format!("INSERT INTO revoked VALUES {values}")).await;
         until(|| listener.revocations().status().entries == number + 1).await;
         assert_eq!(service::get(&app, "/", Some(claims)).await.status, 401);
